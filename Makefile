@@ -1,0 +1,41 @@
+# `make demo` and `make test` are all a newcomer needs; each builds .venv on its first run.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test check bench docs clean
+
+demo: $(VENV)/installed
+	$(BIN)/svqvae demo --out demo
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python benchmarks/defaults.py
+	$(BIN)/python benchmarks/published_mnist.py
+	$(BIN)/python benchmarks/default_mnist.py
+
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) demo docs/_build
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/installed-%: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable ".[$*]"
+	touch $@ $(VENV)/installed

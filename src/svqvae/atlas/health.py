@@ -1,0 +1,105 @@
+"""Whether the codes can be trusted: silent, merged, displaced or outnumbered ones are named."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+# Codes nearer to each other than this share of the typical distance between codes count as one.
+MERGED = 0.05
+# A code further from its class mean than this many times the typical sample of the class is displaced.
+DISPLACED = 1.0
+
+
+class CodeHealthWarning(UserWarning):
+    """Some codes do not stand for their class."""
+
+
+def code_health(
+    latents: NDArray[np.float32],
+    y: NDArray[np.int64],
+    codes: NDArray[np.float32],
+    nearest: NDArray[np.int64],
+    classes: NDArray[np.generic],
+) -> pd.DataFrame:
+    """Measure for each class how its code stands to its samples.
+
+    Parameters
+    ----------
+    latents
+        Training latents, (n, latent_dim).
+    y
+        Class index of each, (n,).
+    codes
+        (n_classes, latent_dim).
+    nearest
+        Index of the code nearest to each latent, (n,).
+    classes
+        Class labels, (n_classes,).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per class: ``n_own``, its samples (n_k of the published objective); ``n_foreign``, samples of other
+        classes nearest to its code (m_k); ``is_silent``: its code is nearest to no sample; ``merged_with``: another
+        class with almost the same code, or None; ``displacement``: distance of the code to the mean of its class,
+        in typical distances of its samples to that mean; ``is_displaced``: that is more than 1;
+        ``is_outnumbered``: m_k ≥ n_k, where the published objective has no minimum.
+    """
+    n_classes = len(codes)
+    n_own = np.bincount(y, minlength=n_classes)
+    n_foreign = np.bincount(nearest[nearest != y], minlength=n_classes)
+    n_nearest = np.bincount(nearest, minlength=n_classes)
+    between = cdist(codes, codes)
+    typical = np.sqrt((between**2).sum() / max(1, n_classes * (n_classes - 1)))
+    np.fill_diagonal(between, np.inf)
+    partner = between.argmin(1)
+    is_merged = between.min(1) <= MERGED * typical
+    displacement = _displacements(latents, y, codes)
+    return pd.DataFrame(
+        {
+            "n_own": n_own,
+            "n_foreign": n_foreign,
+            "is_silent": n_nearest == 0,
+            "merged_with": [classes[j] if merged else None for j, merged in zip(partner, is_merged, strict=True)],
+            "displacement": displacement,
+            "is_displaced": displacement > DISPLACED,
+            "is_outnumbered": n_foreign >= n_own,
+        },
+        index=pd.Index(classes, name="class"),
+    )
+
+
+def _displacements(
+    latents: NDArray[np.float32], y: NDArray[np.int64], codes: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return per class the distance of code and class mean over the root mean square radius of the class."""
+    result = np.zeros(len(codes))
+    for k, code in enumerate(codes):
+        own = latents[y == k].astype(np.float64)
+        if len(own):
+            center = own.mean(0)
+            radius = np.sqrt(((own - center) ** 2).sum(1).mean())
+            distance = np.linalg.norm(code - center)
+            # A class of one sample has no radius; only a code off that sample is displaced.
+            result[k] = distance / max(radius, 1e-6 * (1 + np.linalg.norm(center)))
+    return result
+
+
+def describe_health(health: pd.DataFrame) -> str:
+    """Say in one sentence which codes not to trust; empty where all are sound."""
+    troubles = {
+        "never the nearest code": health.index[health["is_silent"]],
+        "almost the same code as another class": health.index[health["merged_with"].notna()],
+        "code far from the class mean": health.index[health["is_displaced"]],
+        "at least as many foreign as own samples": health.index[health["is_outnumbered"] & ~health["is_silent"]],
+    }
+    parts = [f"{trouble}: {_list_names(names)}" for trouble, names in troubles.items() if len(names)]
+    if not parts:
+        return ""
+    return "Some codes do not stand for their class (" + "; ".join(parts) + "). See `model.health_`."
+
+
+def _list_names(names: "pd.Index[str]") -> str:
+    shown = ", ".join(str(name) for name in names[:5])
+    return shown + (f" (+{len(names) - 5} more)" if len(names) > 5 else "")

@@ -1,0 +1,86 @@
+"""The run folder: safetensors for numbers, JSON for the rest; versioned, checked on load, never a pickle."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+FORMAT_VERSION = 1
+TENSORS, RUN = "model.safetensors", "run.json"
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def write_run(folder: Path | str, tensors: Mapping[str, NDArray[np.generic]], run: Mapping[str, Any]) -> None:
+    """Write `model.safetensors` and `run.json` into a folder, each whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        Made where it does not exist; other files in it stay.
+    tensors
+        Arrays by name.
+    run
+        What JSON can hold; the format version is added.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        raise NotADirectoryError(f"`folder` must be a folder; got the file {folder}. Give another name.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / TENSORS, save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+    text = json.dumps({"format_version": FORMAT_VERSION, **run}, indent=2, ensure_ascii=False)
+    write_whole(folder / RUN, text.encode())
+
+
+def read_run(folder: Path | str) -> tuple[Tensors, dict[str, Any]]:
+    """Read what `write_run` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where the folder or one of its two files is missing.
+    ValueError
+        Where a file is damaged or the format version is another.
+    """
+    folder = Path(folder)
+    for name in (RUN, TENSORS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"`folder` must be a run folder with {RUN} and {TENSORS}; {folder} has no {name}. "
+                "`svqvae fit` and `model.save` write run folders."
+            )
+    try:
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / RUN} must be JSON; it is damaged: {error}. Fit the model anew.") from None
+    version = run.get("format_version") if isinstance(run, dict) else None
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{folder / RUN} must have format version {FORMAT_VERSION}; got {version!r}. "
+            "Read it with the version of svqvae that wrote it, or fit the model anew."
+        )
+    try:
+        tensors = load_file(folder / TENSORS)
+    except SafetensorError as error:
+        raise ValueError(f"{folder / TENSORS} must be a safetensors file; it is damaged: {error}.") from None
+    return tensors, run
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name in its folder and rename it, so that no half-written file is seen."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

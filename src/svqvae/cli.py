@@ -1,0 +1,169 @@
+"""The command line: parse, check, call, print. What is said here is said by the rooms below."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from svqvae.evaluation import Quality
+
+app = typer.Typer(
+    help="Learn one code per class and one latent vector per sample from labelled data.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DATA_HELP = ".h5ad, .csv, .tsv, .parquet, or a folder of IDX image files (label column: label)."
+Data = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `svqvae fit` wrote.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+TITLES = {"training": "Training samples", "held_out": "Samples held out to watch training"}
+
+
+@app.command(epilog="Example: svqvae demo --out demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the run and the picture.")] = Path("demo"),
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train on scikit-learn's handwritten digits and show what came out. Takes less than a minute."""
+    from svqvae.demo import run_demo
+
+    quality = run_demo(out, seed, verbose=not quiet)
+    if not quiet:
+        _print_quality("Held-out digits", quality)
+        _print(f"Picture: {out / 'digits.png'}    Run: {out}")
+
+
+@app.command(epilog="Example: svqvae fit signatures.h5ad --label pcl --group pert_iname --out run")
+def fit(
+    data: Data,
+    label: Annotated[str, typer.Option(help="Column that holds the class of each sample.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column of what must stay together when samples are held out, such as a compound."),
+    ] = None,
+    objective: Annotated[str, typer.Option(help="prototype, published or vqvae.")] = "prototype",
+    architecture: Annotated[
+        str | None, typer.Option(help="dense or conv.", show_default="conv for images, else dense")
+    ] = None,
+    latent_dim: Annotated[int, typer.Option(help="Number of latent dimensions.")] = 128,
+    likelihood: Annotated[
+        str, typer.Option(help="auto, gaussian, bounded, bernoulli, or negative_binomial for raw counts.")
+    ] = "auto",
+    geometry: Annotated[str, typer.Option(help="euclidean or cosine.")] = "euclidean",
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data.", show_default="25 to 100, for about 2,000 steps")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples a step.", show_default="a twentieth of the data, 16 to 256")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    devices: Annotated[int, typer.Option(help="Number of devices; 1 in this version.")] = 1,
+    precision: Annotated[str, typer.Option(help="32-true, 64-true, bf16-mixed or 16-mixed.")] = "32-true",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train on labelled data and write a run folder."""
+    from svqvae.data.tables import read_table
+    from svqvae.jobs import fit_run
+
+    adata = read_table(data, label=label, group=group)
+    if architecture is None:
+        architecture = "conv" if "image_shape" in adata.uns else "dense"
+    settings = {
+        "objective": objective,
+        "architecture": architecture,
+        "latent_dim": latent_dim,
+        "likelihood": likelihood,
+        "geometry": geometry,
+        "n_epochs": epochs,
+        "batch_size": batch_size,
+        "accelerator": accelerator,
+        "devices": devices,
+        "precision": precision,
+        "random_state": seed,
+        "verbose": not quiet,
+    }
+    model, qualities = fit_run(adata, label, group, out, settings)
+    if not quiet:
+        _print(
+            f"{adata.n_obs} samples × {adata.n_vars} features, {len(model.classes_)} classes, {model.n_iter_} epochs."
+        )
+        for name, quality in qualities.items():
+            _print_quality(TITLES[name], quality)
+        _print(f"Run: {out}")
+
+
+@app.command(epilog="Example: svqvae annotate run new.h5ad --out classes.csv")
+def annotate(
+    run: Run,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="File to write: sample, class, probability.")],
+    quiet: Quiet = False,
+) -> None:
+    """Name the class of each sample of new data."""
+    from svqvae.data.tables import read_table
+    from svqvae.jobs import annotate_samples
+
+    table = annotate_samples(run, read_table(data), out)
+    if not quiet:
+        _print(f"{len(table)} samples annotated: {out}")
+
+
+def _print(text: str) -> None:
+    from rich.console import Console
+
+    Console(soft_wrap=True, highlight=False).print(text, markup=False)
+
+
+def _print_quality(title: str, quality: "Quality") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{title} ({quality.n_samples} samples)", title_justify="left")
+    for name, justify in (("", "left"), ("svqvae", "right"), ("baseline", "right"), ("what the baseline is", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    q = quality
+    rows: list[tuple[str, float, float, str]] = [
+        ("accuracy", q.accuracy, q.accuracy_class_means, "nearest class mean"),
+        ("class reconstruction", q.class_reconstruction, q.class_reconstruction_means, "table of class means"),
+        ("sample reconstruction", q.sample_reconstruction, q.class_reconstruction_means, "table of class means"),
+    ]
+    for name, ours, baseline, what in rows:
+        table.add_row(name, f"{ours:.4f}", f"{baseline:.4f}", what)
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(table)
+    console.print("Reconstruction: mean squared error on the scale the model works on; lower is better.", style="dim")
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"svqvae: warning: {message}", file=sys.stderr)  # noqa: T201
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line; a mistake in the input ends with one sentence on standard error and status 2."""
+    warnings.showwarning = _show_warning
+    try:
+        status: Any = app(args=arguments, standalone_mode=False)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"svqvae: {error}", file=sys.stderr)  # noqa: T201
+        status = 2
+    except KeyboardInterrupt:
+        print("svqvae: stopped.", file=sys.stderr)  # noqa: T201
+        status = 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        print(f"svqvae: {error.format_message()}", file=sys.stderr)  # noqa: T201
+        status = getattr(error, "exit_code", 2)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,1 @@
+"""Data comes in: files to AnnData or arrays. Nothing here loads torch."""

@@ -1,0 +1,73 @@
+"""From the units of the data to numbers of order one, and back."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["none", "standard", "range", "counts"]
+
+# Counts are brought to this total per sample before the logarithm, as scanpy's recipes do.
+TOTAL = 1e4
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """An affine map of each feature, after a logarithm where the data are counts.
+
+    Attributes
+    ----------
+    kind
+        "none"; "standard": mean 0 and variance 1 per feature; "range": smallest and largest value of all features
+        to -1 and 1; "counts": log(1 + 10,000 × share of the sample's total), then as "standard".
+    center, scale
+        (n_features,) or (1,), in the units of the data (of the logarithm for counts).
+
+    Examples
+    --------
+    >>> X = np.array([[0.0, 100.0], [2.0, 300.0]])
+    >>> scaling = fit_scaling(X, "standard")
+    >>> scaling.apply(X)
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    >>> scaling.invert(scaling.apply(X))
+    array([[  0., 100.],
+           [  2., 300.]])
+    """
+
+    kind: Kind
+    center: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def apply(self, X: NDArray[np.number]) -> NDArray[np.float32]:
+        """Return X, (n, n_features), on the scale that the model works on."""
+        if self.kind == "none":
+            return np.ascontiguousarray(X, dtype=np.float32)
+        # The offset goes in double precision: features such as 1,000,000 ± 1 would not survive float32.
+        values = _log_shares(X) if self.kind == "counts" else X
+        return np.asarray((values - self.center) / self.scale, dtype=np.float32)
+
+    def invert(self, scaled: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return model values, (n, n_features), in the units of the data; not for counts."""
+        return np.asarray(scaled, dtype=np.float64) * self.scale + self.center
+
+
+def fit_scaling(X: NDArray[np.number], kind: Kind) -> Scaling:
+    """Measure the scaling on training data, (n, n_features). A constant feature keeps its unit."""
+    if kind == "none":
+        return Scaling(kind, np.zeros(1), np.ones(1))
+    if kind == "range":
+        low, high = float(X.min()), float(X.max())
+        return Scaling(kind, np.array([(low + high) / 2]), np.array([(high - low) / 2 or 1.0]))
+    values = _log_shares(X) if kind == "counts" else X
+    center = values.mean(axis=0, dtype=np.float64)
+    scale = values.std(axis=0, dtype=np.float64)
+    # Rounding leaves a constant feature a spread of about 1e-16 of its value, which must not be magnified.
+    is_constant = scale <= 1e-12 * np.maximum(np.abs(center), 1e-300)
+    return Scaling(kind, center, np.where(is_constant, 1.0, scale))
+
+
+def _log_shares(X: NDArray[np.number]) -> NDArray[np.float64]:
+    totals = np.maximum(X.sum(axis=1, keepdims=True, dtype=np.float64), 1.0)
+    return np.asarray(np.log1p(X * (TOTAL / totals)))

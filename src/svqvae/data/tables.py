@@ -1,0 +1,422 @@
+"""The door for data: a file becomes AnnData, and AnnData becomes the arrays that a model is fitted to."""
+
+import csv
+import difflib
+import gzip
+import math
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import sparray, spmatrix
+
+from svqvae.data.images import read_image_folder
+
+if TYPE_CHECKING:
+    import anndata
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+_SUPPORTED = ".csv, .tsv, .txt (each also with .gz), .parquet, .h5ad, or a folder of IDX files"
+_ID_NAMES = {"", "unnamed: 0", "sample", "sample_id", "id", "sig_id", "cell_id", "barcode", "cell", "index"}
+# "None" is left out: it is a frequent name for untreated samples.
+_MISSING = ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "null", "NULL"]
+_MOSTLY = 0.8
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a model is fitted to, taken out of AnnData.
+
+    Attributes
+    ----------
+    X : (n_samples, n_features), dense or sparse as it was stored
+    y : (n_samples,), the labels, or None
+    groups : (n_samples,), what must stay together when data are split, or None
+    feature_names : (n_features,), text
+    sample_names : (n_samples,), text
+    image_shape : (height, width) or (channels, height, width) where the rows are flat images, else None
+
+    Examples
+    --------
+    >>> Table(np.zeros((2, 1)), None, None, np.array(["gene"]), np.array(["s1", "s2"]), None).X.shape
+    (2, 1)
+    """
+
+    X: npt.NDArray[Any] | spmatrix | sparray
+    y: npt.NDArray[Any] | None
+    groups: npt.NDArray[Any] | None
+    feature_names: npt.NDArray[Any]
+    sample_names: npt.NDArray[Any]
+    image_shape: tuple[int, ...] | None
+
+
+def read_table(path: Path | str, *, label: str | None = None, group: str | None = None) -> "anndata.AnnData":
+    r"""Read labelled data from a text table, Parquet, AnnData or IDX file.
+
+    In a table, every column of numbers or booleans is a feature, in the file's order; `label`, `group` and columns of
+    text annotate the samples. Sample names are the index of a Parquet file, or the first column where its header is
+    empty or a usual name for it (``sample``, ``id``, ``sig_id``, ``barcode`` ...) or its text is unique, or else the
+    row numbers. Missing numbers stay NaN.
+
+    Parameters
+    ----------
+    path : the file; .csv, .tsv, .txt (tabs), each also .gz; .parquet; .h5ad; or IDX images, a file or their folder
+    label : the column that holds each sample's class; it keeps its type
+    group : the column that says which samples must stay together when data are split
+
+    Returns
+    -------
+    X : (n_samples, n_features)
+    obs : (n_samples, n_annotations)
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file cannot be read as what its suffix says, or its content would be misread: see the message.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "cells.csv"
+    ...     _ = path.write_text("sample,kind,CD3E,CD19\ns1,T cell,5.5,0\ns2,B cell,0.5,4\n")
+    ...     adata = read_table(path, label="kind")
+    >>> adata.X.tolist(), list(adata.var_names), list(adata.obs["kind"])
+    ([[5.5, 0.0], [0.5, 4.0]], ['CD3E', 'CD19'], ['T cell', 'B cell'])
+    """
+    path = Path(path)
+    roles = {role: name for role, name in (("label", label), ("group", group)) if name is not None}
+    if not path.exists():
+        raise FileNotFoundError(f"`path` must be an existing file; got {path}. Check the spelling and the folder.")
+    suffix = _suffix(path)
+    if path.is_dir() or "idx3-ubyte" in path.name or "idx1-ubyte" in path.name:
+        adata = read_image_folder(path)
+    elif suffix == ".h5ad":
+        adata = _read_h5ad(path)
+    elif suffix == ".parquet":
+        adata = _annotated(*_read_parquet(path, roles), roles, path)
+    elif suffix in _SEPARATORS:
+        adata = _annotated(*_read_text(path, _SEPARATORS[suffix], roles), roles, path)
+    else:
+        raise ValueError(f"`path` must be one of {_SUPPORTED}; got {path}. Convert the file, or rename it.")
+    _require_roles(adata.obs, roles, str(path))
+    return adata
+
+
+def from_anndata(
+    adata: "anndata.AnnData", *, label: str | None = None, group: str | None = None, layer: str | None = None
+) -> Table:
+    """Take the arrays that a model needs out of AnnData.
+
+    Parameters
+    ----------
+    adata : (n_samples, n_features)
+    label : the column of ``adata.obs`` that holds each sample's class
+    group : the column of ``adata.obs`` that says which samples must stay together
+    layer : the name in ``adata.layers`` to take instead of ``adata.X``
+
+    Returns
+    -------
+    the matrix as it is stored, with labels and groups as plain arrays
+
+    Raises
+    ------
+    ValueError
+        A column or layer is missing, a label is missing, or the image shape does not fit the features.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> adata = anndata.AnnData(np.eye(2), obs=pd.DataFrame({"kind": ["T", "B"]}, index=["s1", "s2"]))
+    >>> from_anndata(adata, label="kind").y
+    array(['T', 'B'], dtype=object)
+    """
+    if adata.isbacked:
+        adata = adata.to_memory()
+    roles = {role: name for role, name in (("label", label), ("group", group)) if name is not None}
+    _require_roles(adata.obs, roles, "adata.obs")
+    return Table(
+        X=_matrix(adata, layer),
+        y=None if label is None else _plain(adata.obs[label]),
+        groups=None if group is None else _plain(adata.obs[group]),
+        feature_names=np.array(adata.var_names.astype(str), dtype=object),
+        sample_names=np.array(adata.obs_names.astype(str), dtype=object),
+        image_shape=_image_shape(adata),
+    )
+
+
+def _suffix(path: Path) -> str:
+    packed_text = path.suffix.lower() == ".gz" and Path(path.stem).suffix.lower() in _SEPARATORS
+    return Path(path.stem if packed_text else path.name).suffix.lower()
+
+
+def _read_text(path: Path, separator: str, roles: Mapping[str, str]) -> tuple[pd.DataFrame, list[str] | None]:
+    names = _header(path, separator)
+    _require_sound_header(names, path)
+    packing = "gzip" if path.suffix.lower() == ".gz" else None
+    layout: dict[str, Any] = {"sep": separator, "header": 0, "names": names, "compression": packing}
+    layout["encoding"] = "utf-8-sig"
+    with _told_in_a_sentence(path, "table"):
+        # As text and with nothing missing, so that the samples "007" and "NA" keep their names.
+        first = pd.read_csv(path, usecols=[0], dtype=str, na_filter=False, **layout)[names[0]]
+    has_ids = _names_samples(first, roles)
+    with _told_in_a_sentence(path, "table"):
+        frame = pd.read_csv(
+            path,
+            dtype={names[0]: str} if has_ids else None,
+            keep_default_na=False,
+            na_values=_MISSING,
+            float_precision="round_trip",
+            low_memory=False,
+            **layout,
+        )
+    if has_ids:
+        frame = frame.drop(columns=names[0])
+    return _with_long_integers(frame, roles), first.tolist() if has_ids else None
+
+
+def _header(path: Path, separator: str) -> list[str]:
+    """Return the column names, with an empty one in front where the row names have no header, as R writes them."""
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    with (
+        _told_in_a_sentence(path, "table"),
+        opened(path, "rt", encoding="utf-8-sig", newline="") as file,
+    ):
+        rows = (row for row in csv.reader(file, delimiter=separator) if row)
+        names, values = next(rows, []), next(rows, [])
+    if not values:
+        found = "has only a header" if names else "is empty"
+        raise ValueError(
+            f"`path` must be a table with a header and rows; got {path}, which {found}. Give another file."
+        )
+    n_extra = len(values) - len(names)
+    if n_extra > 1 or (n_extra == 1 and values[-1] == ""):
+        raise ValueError(
+            f"`path` must have as many cells in each row as in its header; got {path} with {len(names)} names and "
+            f"{len(values)} cells in the first row. Remove separators at the ends of rows, or complete the header."
+        )
+    return ["", *names] if n_extra == 1 else names
+
+
+@contextmanager
+def _told_in_a_sentence(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, EOFError, zlib.error, csv.Error, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        hint = "Save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "Check how it was written or copied"
+        raise ValueError(
+            f"`path` must be a sound {what}; got {path}, where reading fails: {reason.rstrip('.')}. {hint}."
+        ) from error
+
+
+def _require_sound_header(names: list[str], path: Path) -> None:
+    repeated = pd.Index(names)[pd.Index(names).duplicated()].unique()
+    if len(repeated):
+        raise ValueError(
+            f"`path` must have unique column names; got {path} with {_some(repeated)} more than once. "
+            "Rename the columns, or name those that have no name."
+        )
+    if "" in names[1:]:
+        raise ValueError(
+            f"`path` must have a name for each column; got {path}, where column {names.index('', 1) + 1} has none. "
+            "Name the column, or remove it."
+        )
+
+
+def _names_samples(column: "pd.Series[Any]", roles: Mapping[str, str]) -> bool:
+    name = str(column.name)
+    if name in roles.values():
+        return False
+    if name.strip().lower() in _ID_NAMES:
+        return True
+    is_complete_text = _is_text(column) and not column.isin([*_MISSING, None]).any()
+    return is_complete_text and bool(column.is_unique) and _number_share(column) < _MOSTLY
+
+
+def _is_text(column: "pd.Series[Any]") -> bool:
+    return pd.api.types.infer_dtype(column, skipna=True) == "string"
+
+
+def _number_share(column: "pd.Series[Any]") -> float:
+    return float(pd.to_numeric(column.dropna(), errors="coerce").notna().mean())
+
+
+def _with_long_integers(frame: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
+    # pandas leaves integers beyond 64 bits as text.
+    texts = [str(name) for name in frame.columns if name not in roles.values() and _is_text(frame[name])]
+    return frame.assign(**{name: frame[name].astype(float) for name in texts if _number_share(frame[name]) == 1})
+
+
+def _read_parquet(path: Path, roles: Mapping[str, str]) -> tuple[pd.DataFrame, list[str] | None]:
+    import pyarrow.parquet
+
+    with _told_in_a_sentence(path, "Parquet file"):
+        names = [str(name) for name in pyarrow.parquet.read_schema(path).names]
+    _require_sound_header(names, path)
+    with _told_in_a_sentence(path, "Parquet file"):
+        frame = pd.read_parquet(path)
+    frame.columns = frame.columns.astype(str)
+    if isinstance(frame.index, pd.MultiIndex):
+        raise ValueError(
+            f"`path` must have one name for each sample; got {path}, whose index has {frame.index.nlevels} levels. "
+            "Write it with an index of one level."
+        )
+    if not isinstance(frame.index, pd.RangeIndex):
+        return frame, frame.index.astype(str).tolist()
+    if frame.empty or not _names_samples(frame.iloc[:, 0], roles):
+        return frame, None
+    return frame.iloc[:, 1:], frame.iloc[:, 0].astype(str).tolist()
+
+
+def _annotated(frame: pd.DataFrame, ids: list[str] | None, roles: Mapping[str, str], path: Path) -> "anndata.AnnData":
+    import anndata
+
+    if len(frame) == 0:
+        raise ValueError(f"`path` must be a table with rows; got {path}, which has none. Give another file.")
+    names = _sample_names(frame, ids, path)
+    columns = [str(name) for name in frame.columns]
+    for role, column in roles.items():
+        _require_column(role, column, columns, str(path))
+    is_feature = {name: name not in roles.values() and _is_numeric(frame[name]) for name in columns}
+    features = [name for name in columns if is_feature[name]]
+    annotations = [name for name in columns if not is_feature[name]]
+    for name in annotations:
+        if name not in roles.values():
+            _refuse_mostly_numbers(frame[name], names, path)
+    if not features:
+        raise ValueError(
+            f"`path` must have a column of numbers; got {path} with the columns {_some(columns) or 'none'}. "
+            "Check that the suffix fits the separator: .csv for commas, .tsv and .txt for tabs."
+        )
+    obs = frame[annotations].set_axis(names)
+    return anndata.AnnData(X=_numbers(frame[features]), obs=obs, var=pd.DataFrame(index=features))
+
+
+def _sample_names(frame: pd.DataFrame, ids: list[str] | None, path: Path) -> "pd.Index[str]":
+    if ids is None:
+        return pd.RangeIndex(len(frame)).astype(str)
+    names = pd.Index(ids, dtype=object)
+    if "" in names:
+        raise ValueError(
+            f"`path` must have a name for each sample; got {path} with none in data row {ids.index('') + 1}. "
+            "Complete the first column, or remove it."
+        )
+    repeated = names[names.duplicated()].unique()
+    if len(repeated):
+        raise ValueError(
+            f"`path` must have unique sample names; got {path} with {_some(repeated)} more than once. "
+            "Make them unique, or rename the column if it does not name samples."
+        )
+    return names
+
+
+def _is_numeric(column: "pd.Series[Any]") -> bool:
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return True
+    # Booleans with gaps, and decimals, arrive as objects.
+    return pd.api.types.infer_dtype(column, skipna=True) in {"boolean", "decimal"}
+
+
+def _refuse_mostly_numbers(column: "pd.Series[Any]", names: "pd.Index[str]", path: Path) -> None:
+    if not _is_text(column) or _number_share(column) < _MOSTLY:
+        return
+    is_bad = column.notna().to_numpy() & pd.to_numeric(column, errors="coerce").isna().to_numpy()
+    if is_bad.any():
+        row = int(np.argmax(is_bad))
+        raise ValueError(
+            f"`path` must have columns of numbers or of text; got {path}, where column {str(column.name)!r} holds "
+            f"numbers but for {is_bad.sum()} of {len(column)} cells, first {column.iloc[row]!r} in data row {row + 1} "
+            f"(sample {names[row]!r}). Correct or empty such cells, or remove the column."
+        )
+
+
+def _numbers(frame: pd.DataFrame) -> npt.NDArray[Any]:
+    # float32 where it holds every value of the stored types, else float64.
+    stored = [np.dtype(getattr(dtype, "numpy_dtype", dtype)) for dtype in frame.dtypes.unique()]
+    dtypes = [np.dtype(np.float64) if dtype.hasobject else dtype for dtype in stored]
+    return frame.to_numpy(dtype=np.result_type(np.float32, *dtypes), na_value=np.nan)
+
+
+def _read_h5ad(path: Path) -> "anndata.AnnData":
+    import anndata
+
+    with _told_in_a_sentence(path, "AnnData file (.h5ad)"), warnings.catch_warnings():
+        # Whoever reads a file cannot change that it was written long ago.
+        warnings.simplefilter("ignore", anndata.OldFormatWarning)
+        warnings.filterwarnings("ignore", "Moving element from", FutureWarning)
+        return anndata.read_h5ad(path)
+
+
+def _require_roles(obs: pd.DataFrame, roles: Mapping[str, str], where: str) -> None:
+    for role, column in roles.items():
+        _require_column(role, column, [str(name) for name in obs.columns], where)
+        is_missing = obs[column].isna()
+        if is_missing.any():
+            raise ValueError(
+                f"`{role}` must be a column without missing values; got {column!r} of {where}, where "
+                f"{is_missing.sum()} of {len(obs)} samples have none: {_some(obs.index[is_missing])}. "
+                "Remove those samples, or name what they are."
+            )
+
+
+def _require_column(role: str, column: str, columns: list[str], where: str) -> None:
+    if column not in columns:
+        raise ValueError(
+            f"`{role}` must be a column of {where}; got {column!r}. {_closest(column, columns)}"
+            f"columns are {_some(columns) or 'none'}."
+        )
+
+
+def _closest(name: str, names: Iterable[str]) -> str:
+    by_lower_case = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)
+    return f"The closest names are {_some(by_lower_case[match] for match in close)}; " if close else "The "
+
+
+def _some(values: Iterable[Any]) -> str:
+    texts = [repr(str(value)) for value in values]
+    return ", ".join(texts[:5]) + (f" (+{len(texts) - 5} more)" if len(texts) > 5 else "")
+
+
+def _matrix(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | spmatrix | sparray:
+    layers = [str(name) for name in adata.layers]
+    if layer is not None and layer not in layers:
+        raise ValueError(
+            f"`layer` must be a name in adata.layers; got {layer!r}. {_closest(layer, layers)}"
+            f"layers are {_some(layers) or 'none'}."
+        )
+    X = adata.X if layer is None else adata.layers[layer]
+    if X is None:
+        raise ValueError(
+            f"`layer` must be given where adata.X is empty; got None. The layers are {_some(layers) or 'none'}."
+        )
+    return X if isinstance(X, (spmatrix, sparray)) else np.asarray(X)
+
+
+def _plain(column: "pd.Series[Any]") -> npt.NDArray[Any]:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    dtype = getattr(column.dtype, "numpy_dtype", None)
+    return column.to_numpy(dtype=object if pd.api.types.is_string_dtype(column.dtype) else dtype)
+
+
+def _image_shape(adata: "anndata.AnnData") -> tuple[int, ...] | None:
+    if "image_shape" not in adata.uns:
+        return None
+    shape = tuple(int(size) for size in adata.uns["image_shape"])
+    if math.prod(shape) != adata.n_vars:
+        raise ValueError(
+            f"`adata` must have one feature for each pixel of adata.uns['image_shape']; got {shape} and {adata.n_vars} "
+            "features. Keep all pixels, or delete adata.uns['image_shape']."
+        )
+    return shape

@@ -1,0 +1,53 @@
+"""The demonstration: scikit-learn's handwritten digits, nothing to download."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from svqvae.atlas.storage import write_whole
+from svqvae.data.images import digits
+from svqvae.estimator import SVQVAE
+from svqvae.evaluation import Quality, held_out_quality
+
+N_REAL, N_DRAWN = 3, 5
+
+
+def run_demo(folder: Path, seed: int, verbose: bool) -> Quality:
+    """Train on 70 % of the digits, save the run and a picture in a folder, and measure on the other 30 %.
+
+    The split is stratified by digit and drawn with the same seed as everything else.
+    """
+    images, labels = digits()
+    X_train, X_test, y_train, y_test = train_test_split(
+        images, labels, test_size=0.3, stratify=labels, random_state=seed
+    )
+    model = SVQVAE(architecture="conv", random_state=seed, verbose=verbose).fit(X_train, y_train)
+    model.save(folder)
+    draw_digits(model, X_test, y_test, folder / "digits.png", seed)
+    return held_out_quality(model, X_train, y_train, X_test, y_test)
+
+
+def draw_digits(model: SVQVAE, X_test: NDArray[np.float32], y_test: NDArray[np.int64], path: Path, seed: int) -> None:
+    """Draw, for each class, its decoded code, real held-out images and simulated ones."""
+    n_rows, n_classes = 1 + N_REAL + N_DRAWN, len(model.classes_)
+    figure = Figure(figsize=(0.62 * n_classes + 1.1, 0.62 * n_rows + 0.3), layout="constrained")
+    axes = figure.subplots(n_rows, n_classes, gridspec_kw={"wspace": 0.05, "hspace": 0.05})
+    profiles = model.class_profiles()
+    low = min(0.0, float(profiles.min()))
+    for k, name in enumerate(model.classes_):
+        drawn = model.sample(name, N_DRAWN, random_state=seed + k)
+        column = [profiles[k], *X_test[y_test == name][:N_REAL], *drawn]
+        for axis, image in zip(axes[:, k], column, strict=True):
+            axis.imshow(image, cmap="gray_r", vmin=low, vmax=float(X_test.max()))
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_color("0.85")
+        axes[0, k].set_title(str(name), fontsize=10)
+    for row, text in ((0, "code"), (1, "real"), (1 + N_REAL, "drawn")):
+        axes[row, 0].set_ylabel(text, fontsize=10, rotation=0, ha="right", va="center")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    write_whole(path, content.getvalue())

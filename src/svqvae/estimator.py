@@ -1,0 +1,487 @@
+"""SVQVAE, the estimator: the one door to the model."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from svqvae import inputs, parameters, runs
+from svqvae.atlas.density import fit_density
+from svqvae.atlas.health import CodeHealthWarning, code_health, describe_health
+from svqvae.data.scaling import fit_scaling
+from svqvae.inputs import Rows
+from svqvae.model import inference
+from svqvae.model.batches import MemoryBatches
+from svqvae.model.module import SVQVAEModule, build_module
+from svqvae.model.networks import Pair
+from svqvae.model.objective import Loss, Objective
+from svqvae.model.quantizer import Geometry
+from svqvae.model.training import OnEpoch, train
+from svqvae.progress import epoch_bar
+from svqvae.splitting import split_validation
+
+
+class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
+    """Supervised vector-quantized variational autoencoder.
+
+    Learns one code per class and one latent vector per sample, and a decoder that turns both into data: a decoded
+    code shows what is typical of its class. A new sample belongs to the class of the nearest code.
+
+    The default objective is ours; `SVQVAE.published` gives the two models of the paper. Parameters that are None
+    are chosen from the data by the rules in :mod:`svqvae.parameters`.
+
+    Parameters
+    ----------
+    objective
+        "prototype": codes are class means, classes are kept apart by a cross-entropy, and both latents and codes
+        are decoded. "published": the objective of the paper. "vqvae": its unsupervised baseline, whose codes are
+        given to classes after training.
+    architecture
+        "dense" for tables, "conv" for images, "published-mnist" and "published-lincs" for the paper's networks, or
+        a pair (encoder, decoder) of `torch.nn.Module`, which is copied.
+    latent_dim
+        Number of latent dimensions.
+    hidden
+        Widths of the hidden layers of the dense encoder; the decoder mirrors them.
+    dropout
+        Share of input features left out at each training step of the dense encoder.
+    likelihood
+        What the decoder gives: "gaussian", "bounded" (tanh × `output_scale`), "bernoulli" for values in [0, 1], or
+        "negative_binomial" for counts. "auto" is bounded for images and gaussian for tables.
+    output_scale
+        Largest absolute value of X with likelihood="bounded"; X is then not scaled. None scales X to [-1, 1].
+    geometry
+        "euclidean" or "cosine": how latents and codes are compared.
+    w_sample, w_class, w_label
+        Weights of sample reconstruction, class reconstruction and label cross-entropy (prototype).
+    commitment_cost
+        Weight of the squared distance between latents and codes; None is 10 (prototype) or 0.25 (published).
+    divergence_cost
+        Weight of the push away from a wrong nearest code (published); below `commitment_cost`.
+    temperature
+        Divides squared distances in class probabilities; None is 1 (euclidean) or 0.1 (cosine).
+    n_epochs
+        Passes over the data; None takes 25 to 100, for about 2,000 steps. An eighth of them trains the decoder
+        alone on the final codes (prototype).
+    batch_size
+        Samples per step; None takes a twentieth of the data, from 16 to 256.
+    learning_rate, weight_decay
+        Of the optimiser; a learning rate of None is 0.003 (prototype) or 0.001 (published).
+    max_shift
+        Training images are moved by up to this many pixels; None is one pixel in 14 (prototype, "conv").
+    validation_fraction
+        Share of the samples held out to watch training where there is early stopping.
+    early_stopping
+        Whether to keep the weights with the least validation loss and stop after `patience` epochs without a
+        better one; "auto" does so from 10,000 samples on.
+    patience
+        Epochs to wait for a better validation loss.
+    image_shape
+        (height, width) or (channels, height, width) where X holds images as flat rows.
+    accelerator, devices, precision
+        As in `lightning_fabric.Fabric`; one device in this version; "32-true", "64-true", "bf16-mixed" or "16-mixed".
+    random_state
+        Seed; on the CPU the same seed gives the same bits. The global random states are left alone.
+    verbose
+        Whether to draw a progress bar on a terminal.
+
+    Attributes
+    ----------
+    classes_ : (n_classes,), sorted labels
+    codebook_ : (n_classes, latent_dim), the code of each class
+    history_ : DataFrame, one row per epoch with each loss term
+    health_ : DataFrame, one row per class: whether its code stands for it, see `svqvae.atlas.health`
+    held_out_ : (n_held_out,), rows of X that were held out to watch training
+    module_ : the trained `torch.nn.Module`
+    n_iter_ : number of epochs trained
+
+    References
+    ----------
+    Xue, Ding, Lu: Supervised Vector Quantized Variational AutoEncoder for Learning Interpretable Global
+    Representations, arXiv:1909.11124.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> model = SVQVAE(random_state=0, n_epochs=20).fit(X, y)
+    >>> model.class_profiles().shape
+    (3, 4)
+    """
+
+    module_: SVQVAEModule
+
+    def __init__(
+        self,
+        objective: Objective = "prototype",
+        architecture: str | Pair = "dense",
+        latent_dim: int = 128,
+        hidden: Sequence[int] = (512,),
+        dropout: float = 0.2,
+        likelihood: str = "auto",
+        output_scale: float | None = None,
+        geometry: Geometry = "euclidean",
+        w_sample: float = 10.0,
+        w_class: float = 1.0,
+        w_label: float = 1.0,
+        commitment_cost: float | None = None,
+        divergence_cost: float = 0.1,
+        temperature: float | None = None,
+        n_epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float = 1e-4,
+        max_shift: int | None = None,
+        validation_fraction: float = 0.1,
+        early_stopping: bool | Literal["auto"] = "auto",
+        patience: int = 10,
+        image_shape: tuple[int, ...] | None = None,
+        accelerator: str = "auto",
+        devices: int = 1,
+        precision: str = "32-true",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.objective = objective
+        self.architecture = architecture
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.dropout = dropout
+        self.likelihood = likelihood
+        self.output_scale = output_scale
+        self.geometry = geometry
+        self.w_sample = w_sample
+        self.w_class = w_class
+        self.w_label = w_label
+        self.commitment_cost = commitment_cost
+        self.divergence_cost = divergence_cost
+        self.temperature = temperature
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.max_shift = max_shift
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.image_shape = image_shape
+        self.accelerator = accelerator
+        self.devices = devices
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @classmethod
+    def published(cls, data: Literal["mnist", "lincs"], **changes: Any) -> Self:
+        """Return the model of the paper for MNIST images or for LINCS L1000 signatures.
+
+        Parameters
+        ----------
+        data
+            "mnist": images of 28×28 pixels. "lincs": level-5 signatures of landmark genes, clipped to [-10, 10].
+        **changes
+            Hyper-parameters to change.
+
+        Examples
+        --------
+        >>> SVQVAE.published("lincs", random_state=0).n_epochs
+        900
+        """
+        settings: dict[str, Any] = {
+            "objective": "published",
+            "likelihood": "bounded",
+            "batch_size": 256,
+            "early_stopping": False,
+            "validation_fraction": 0.0,
+        }
+        if data == "mnist":
+            settings |= {"architecture": "published-mnist", "latent_dim": 3200, "learning_rate": 1e-3, "n_epochs": 25}
+        elif data == "lincs":
+            settings |= {"architecture": "published-lincs", "latent_dim": 1000, "learning_rate": 1e-4, "n_epochs": 900}
+            settings |= {"output_scale": 10.0}
+        else:
+            raise ValueError(f"`data` must be 'mnist' or 'lincs'; got {data!r}.")
+        return cls(**{**settings, **changes})
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        label: str | None = None,
+        layer: str | None = None,
+        groups: Any = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> Self:
+        """Train on labelled samples.
+
+        Parameters
+        ----------
+        X : (n, n_features), a table or sparse matrix; (n, [channels,] height, width), images; or AnnData
+        y : (n,), labels: strings or whole numbers
+        label
+            Column of `X.obs` that holds the labels, where X is AnnData.
+        layer
+            Layer of the AnnData to use in the place of `X.X`.
+        groups : (n,), samples that belong together are held out together
+        on_epoch
+            Called as ``on_epoch(epoch, n_epochs, row)`` after each epoch with that row of `history_`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where data or hyper-parameters break a rule; the message says which, what was seen and what to do.
+        FloatingPointError
+            Where the loss stops being finite.
+
+        Warns
+        -----
+        CodeHealthWarning
+            Where some codes do not stand for their class.
+        """
+        parameters.check_parameters(self)
+        unpacked = inputs.unpack(X, y, label, layer)
+        rows, self.sample_shape_ = inputs.check_rows(
+            self, unpacked, takes_images=self.architecture != "dense", is_fitting=True
+        )
+        self.classes_, index = inputs.check_labels(unpacked.y, len(rows))
+        groups = inputs.check_groups(groups, len(rows))
+        self.image_shape_ = inputs.resolve_image_shape(
+            self.image_shape or unpacked.image_shape, self.sample_shape_, self.architecture
+        )
+        self.layer_ = layer
+        self._check_units(rows)
+        self.seed_ = parameters.resolve_seed(self.random_state)
+        self.scaling_ = fit_scaling(rows, parameters.resolve_scaling(self))
+        self.median_size_ = float(np.median(rows.sum(axis=1))) if self.scaling_.kind == "counts" else 1.0
+        self._n_features_out = self.latent_dim
+        with self._random_state():
+            self.module_ = build_module(
+                self.architecture,
+                self.objective,
+                n_features=rows.shape[1],
+                image_shape=self.image_shape_,
+                n_classes=len(self.classes_),
+                latent_dim=self.latent_dim,
+                hidden=self.hidden,
+                dropout=self.dropout,
+                likelihood=parameters.resolve_likelihood(self),
+                output_scale=self.output_scale or 1.0,
+                geometry=self.geometry,
+            )
+            with epoch_bar(self.verbose and on_epoch is None) as draw_bar:
+                training, history = self._train(rows, index, groups, on_epoch or draw_bar)
+        self.history_ = pd.DataFrame(history)
+        self.n_iter_ = len(history)
+        self._measure(training)
+        self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": inputs.fingerprint(rows, index)}
+        self._warn()
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.generic]:
+        """Return the class of the nearest code for each sample, (n,)."""
+        nearest: NDArray[np.generic] = self.classes_[self._distances(X).argmin(1)]
+        return nearest
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return class probabilities softmax(-d / temperature), (n, n_classes), d squared distances to the codes."""
+        logits = -self._distances(X).astype(np.float64) / parameters.resolve_temperature(self)
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        return np.asarray(shares / shares.sum(1, keepdims=True))
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Return the latent of each sample, (n, latent_dim)."""
+        latents: NDArray[np.float32] = self._encode(self._rows(X)).numpy()
+        return latents
+
+    def inverse_transform(self, Z: Any) -> NDArray[np.float64]:
+        """Decode latents, (n, latent_dim), to data in the shape and units of X; counts at the median total."""
+        check_is_fitted(self)
+        Z = np.atleast_2d(np.asarray(Z, dtype=np.float32))
+        if Z.ndim != 2 or Z.shape[1] != self.latent_dim:
+            raise ValueError(f"`Z` must be latents (n, {self.latent_dim}); got shape {Z.shape}.")
+        return self._decode(torch.as_tensor(Z), torch.full((len(Z),), self.median_size_))
+
+    def reconstruct(self, X: Any) -> NDArray[np.float64]:
+        """Encode and decode each sample, in the shape and units of X; counts at each sample's own total."""
+        rows = self._rows(X)
+        sizes = rows.sum(axis=1) if self.scaling_.kind == "counts" else np.ones(len(rows))
+        return self._decode(self._encode(rows), torch.as_tensor(sizes, dtype=torch.float32))
+
+    def class_profiles(self) -> NDArray[np.float64]:
+        """Return the decoded code of each class, (n_classes, n_features), or images, in the units of X."""
+        check_is_fitted(self)
+        return self.inverse_transform(self.codebook_)
+
+    @property
+    def codebook_(self) -> NDArray[np.float32]:
+        """The code of each class, (n_classes, latent_dim)."""
+        codes: NDArray[np.float32] = self.module_.quantizer.codes.detach().numpy()
+        return codes
+
+    def sample(self, name: Any, n: int = 1, random_state: Any = None) -> NDArray[np.float64]:
+        """Simulate samples of a class.
+
+        Latents are drawn from the class's mixture of Gaussians and decoded; for gaussian data the noise that the
+        decoder leaves out is added per feature, for counts and 0/1 data values are drawn from the likelihood.
+        Bounded data, such as images, come back as their means.
+
+        Parameters
+        ----------
+        name
+            A class, as in `classes_`.
+        n
+            Number of samples.
+        random_state
+            Seed; None draws anew each time.
+
+        Returns
+        -------
+        (n, n_features) array, or images, in the shape and units of X
+        """
+        check_is_fitted(self)
+        k = inputs.find_class(name, self.classes_)
+        rng = np.random.default_rng(parameters.resolve_seed(random_state))
+        means = self.inverse_transform(self.density_.draw(k, n, rng))
+        return runs.add_noise(means, self, rng)
+
+    def save(self, folder: Path | str) -> None:
+        """Write a run folder: `model.safetensors`, `run.json`, `history.csv`."""
+        check_is_fitted(self)
+        runs.write_model(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: Path | str, architecture: Pair | None = None) -> Self:
+        """Read a run folder; models with networks of the user's own need the same pair again as `architecture`."""
+        return runs.read_model(cls, Path(folder), architecture)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _train(
+        self, rows: Rows, index: NDArray[np.int64], groups: NDArray[np.int64] | None, on_epoch: OnEpoch
+    ) -> tuple[MemoryBatches, list[dict[str, float]]]:
+        watches = self.early_stopping is True or (self.early_stopping == "auto" and len(rows) >= 10_000)
+        fraction = self.validation_fraction if watches else 0.0
+        kept, held_out = split_validation(index, groups, fraction, self.seed_)
+        self.held_out_ = held_out
+        batch_size = parameters.resolve_batch_size(self, len(kept))
+        max_shift = parameters.resolve_max_shift(self, self.image_shape_)
+        batches = self._batches(rows, index, kept, batch_size, max_shift)
+        validation = self._batches(rows, index, held_out, batch_size, 0) if len(held_out) else None
+        n_epochs = parameters.resolve_n_epochs(self, batches.n_batches)
+        n_settling = parameters.resolve_n_settling_epochs(self, n_epochs)
+        history = train(
+            self.module_,
+            batches,
+            validation,
+            loss=Loss(self.objective, parameters.resolve_weights(self), parameters.resolve_temperature(self)),
+            n_epochs=n_epochs - n_settling,
+            n_settling_epochs=n_settling,
+            learning_rate=parameters.resolve_learning_rate(self),
+            weight_decay=self.weight_decay,
+            patience=self.patience if validation is not None else None,
+            fabric=Fabric(accelerator=self.accelerator, devices=1, precision=self.precision),  # type: ignore[arg-type]
+            on_epoch=on_epoch,
+        )
+        return batches, history
+
+    def _batches(
+        self, rows: Rows, index: NDArray[np.int64], chosen: NDArray[np.int64], batch_size: int, max_shift: int
+    ) -> MemoryBatches:
+        seen = self._to_tensor(rows[chosen])
+        target = torch.as_tensor(rows[chosen], dtype=torch.float32) if self.scaling_.kind == "counts" else seen
+        return MemoryBatches(seen, target, torch.as_tensor(index[chosen]), batch_size, self.seed_, max_shift)
+
+    def _measure(self, training: MemoryBatches) -> None:
+        """Set what is known of the classes after training: health, density, and the noise around the decoder."""
+        latents, y = inference.encode(self.module_, training.inputs), training.y.numpy()
+        if self.objective == "vqvae":
+            self._name_codes(latents, y)
+        nearest = inference.distances(self.module_, latents).argmin(1).numpy()
+        self.health_ = code_health(latents.numpy(), y, self.codebook_, nearest, self.classes_)
+        self.density_ = fit_density(latents.numpy(), y, len(self.classes_), self.seed_)
+        decoded = inference.decode(self.module_, latents, training.size)
+        self.noise_ = (decoded - training.target).square().mean(0).sqrt().flatten().numpy()
+
+    def _name_codes(self, latents: Tensor, y: NDArray[np.int64]) -> None:
+        """Give each unsupervised code to a class, such that most training samples lie nearest to their own."""
+        nearest = inference.distances(self.module_, latents).argmin(1).numpy()
+        n_classes = len(self.classes_)
+        shared = np.bincount(nearest * n_classes + y, minlength=n_classes**2).reshape(n_classes, n_classes)
+        code, owner = linear_sum_assignment(shared, maximize=True)
+        codes = self.module_.quantizer.codes
+        with torch.no_grad():
+            codes[torch.as_tensor(owner)] = codes[torch.as_tensor(code)].clone()
+
+    def _warn(self) -> None:
+        if "interrupted" in self.history_:
+            warnings.warn(
+                f"Training was interrupted after epoch {self.n_iter_}; the model holds the best weights so far.",
+                UserWarning,
+                stacklevel=3,
+            )
+        trouble = describe_health(self.health_)
+        if trouble:
+            warnings.warn(trouble, CodeHealthWarning, stacklevel=3)
+
+    def _check_units(self, rows: Rows) -> None:
+        likelihood = parameters.resolve_likelihood(self)
+        if likelihood == "negative_binomial":
+            inputs.check_counts(rows)
+        elif likelihood == "bernoulli":
+            inputs.check_probabilities(rows)
+        elif self.output_scale is not None:
+            inputs.check_bounds(rows, self.output_scale)
+
+    def _rows(self, X: Any) -> Rows:
+        check_is_fitted(self)
+        unpacked = inputs.unpack(X, None, None, self.layer_)
+        rows, sample_shape = inputs.check_rows(
+            self, unpacked, takes_images=self.architecture != "dense", is_fitting=False
+        )
+        inputs.check_sample_shape(sample_shape, self.sample_shape_)
+        if self.scaling_.kind == "counts":
+            inputs.check_counts(rows)
+        return rows
+
+    def _to_tensor(self, rows: Rows) -> Tensor:
+        """Scale rows and give them the shape that the encoder reads."""
+        scaled = torch.as_tensor(self.scaling_.apply(rows))
+        return scaled.reshape(-1, *self.image_shape_) if self.image_shape_ else scaled
+
+    def _encode(self, rows: Rows) -> Tensor:
+        chunks = (rows[start : start + 8192] for start in range(0, len(rows), 8192))
+        return torch.cat([inference.encode(self.module_, self._to_tensor(chunk)) for chunk in chunks])
+
+    def _distances(self, X: Any) -> NDArray[np.float32]:
+        distances: NDArray[np.float32] = inference.distances(self.module_, self._encode(self._rows(X))).numpy()
+        return distances
+
+    def _decode(self, latents: Tensor, sizes: Tensor) -> NDArray[np.float64]:
+        decoded = inference.decode(self.module_, latents, sizes).flatten(1).numpy()
+        values = decoded.astype(np.float64) if self.scaling_.kind == "counts" else self.scaling_.invert(decoded)
+        return values.reshape(-1, *self.sample_shape_)
+
+    @contextmanager
+    def _random_state(self) -> Iterator[None]:
+        """Seed torch within the block and give its global random state back afterwards."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed_)
+            yield

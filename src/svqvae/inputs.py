@@ -1,0 +1,239 @@
+"""What may be handed to the model, and one clear sentence where it may not."""
+
+import difflib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d, validate_data
+
+Rows = NDArray[np.number]
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """X and y as arrays, whatever container they came in.
+
+    Attributes
+    ----------
+    X
+        Array, DataFrame or sparse matrix.
+    y
+        Labels, or None.
+    feature_names
+        Names that X itself does not carry, or None.
+    image_shape
+        Shape of one image that the container tells, or None.
+    """
+
+    X: Any
+    y: Any
+    feature_names: NDArray[np.object_] | None
+    image_shape: tuple[int, ...] | None
+
+
+def unpack(X: Any, y: Any, label: str | None, layer: str | None) -> Unpacked:
+    """Take X and y out of an AnnData object; leave anything else as it is."""
+    if not type(X).__module__.startswith("anndata"):
+        if label is not None or layer is not None:
+            raise TypeError(f"`label` and `layer` go with AnnData; got a {type(X).__name__}. Pass the labels as `y`.")
+        return Unpacked(X, y, None, None)
+    from svqvae.data.tables import from_anndata
+
+    table = from_anndata(X, label=label, layer=layer)
+    return Unpacked(table.X, table.y if label is not None else y, table.feature_names, table.image_shape)
+
+
+def check_rows(
+    estimator: BaseEstimator, unpacked: Unpacked, *, takes_images: bool, is_fitting: bool
+) -> tuple[Rows, tuple[int, ...]]:
+    """Return X as dense finite rows, (n, n_features), and the shape of one sample as it came.
+
+    Sets `n_features_in_` and `feature_names_in_` where `is_fitting`, and holds X against them where not.
+    """
+    X = unpacked.X
+    _check_names(estimator, unpacked, is_fitting)
+    if hasattr(X, "ndim") and X.ndim > 2 and not sparse.issparse(X):
+        if not takes_images:
+            raise ValueError(
+                f"`X` must be a table (n, n_features) for architecture='dense'; got shape {tuple(X.shape)}. "
+                "Use architecture='conv' for images, or flatten them."
+            )
+        sample_shape = tuple(int(side) for side in X.shape[1:])
+        X = np.asarray(X).reshape(len(X), prod(sample_shape))
+    else:
+        sample_shape = ()
+    X = validate_data(estimator, X, reset=is_fitting, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
+    if unpacked.feature_names is not None and is_fitting:
+        estimator.feature_names_in_ = unpacked.feature_names
+    rows = np.asarray(X.toarray() if isinstance(X, sparse.csr_matrix | sparse.csr_array) else X)
+    if rows.dtype == bool:
+        rows = rows.astype(np.float32)
+    _check_finite(rows, getattr(estimator, "feature_names_in_", None))
+    return rows, sample_shape or (rows.shape[1],)
+
+
+def check_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+    """Return the classes, sorted, and the class index of each sample."""
+    if y is None:
+        raise ValueError(
+            "SVQVAE requires y to be passed, but the target y is None. Pass labels, or `label=` with AnnData."
+        )
+    y = column_or_1d(y, warn=True)
+    missing = np.flatnonzero(pd.isna(y))
+    if len(missing):
+        raise ValueError(
+            f"`y` must have a label for each sample; {len(missing)} are missing (NaN), the first in row {missing[0]}. "
+            "Drop these samples."
+        )
+    check_classification_targets(y)
+    if len(y) != n_samples:
+        raise ValueError(f"`y` must have a label for each of the {n_samples} samples of `X`; got {len(y)}.")
+    if y.dtype == object:
+        kinds = sorted({type(label).__name__ for label in y})
+        if len(kinds) > 1 and "str" in kinds:
+            raise ValueError(f"`y` must hold labels of one kind; got {' and '.join(kinds)}. Make all of them strings.")
+    classes, index = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"`y` must hold at least 2 classes; got 1 class, {classes[0]!r}. Nothing can be told apart.")
+    return classes, index.astype(np.int64)
+
+
+def check_groups(groups: Any, n_samples: int) -> NDArray[np.int64] | None:
+    """Return the index of each sample's group, or None."""
+    if groups is None:
+        return None
+    groups = column_or_1d(groups)
+    if len(groups) != n_samples:
+        raise ValueError(f"`groups` must name a group for each of {n_samples} samples; got {len(groups)}.")
+    return np.asarray(pd.factorize(groups, use_na_sentinel=False)[0], dtype=np.int64)
+
+
+def check_counts(rows: Rows) -> None:
+    """Refuse what is not counts: negative or fractional values, and samples without any count."""
+    if rows.min() < 0:
+        raise ValueError(
+            f"`X` must hold counts for likelihood='negative_binomial'; got {rows.min():g}. "
+            "Pass raw counts, or use likelihood='gaussian'."
+        )
+    if np.issubdtype(rows.dtype, np.floating) and (rows != np.round(rows)).any():
+        fraction = rows[rows != np.round(rows)][0]
+        raise ValueError(
+            f"`X` must hold whole counts for likelihood='negative_binomial'; got {fraction:g}. "
+            "Pass raw counts, not normalised ones, or use likelihood='gaussian'."
+        )
+    empty = np.flatnonzero(rows.sum(axis=1) == 0)
+    if len(empty):
+        raise ValueError(
+            f"`X` must have at least one count in each sample; {len(empty)} have none, the first in row {empty[0]}. "
+            "Drop these samples."
+        )
+
+
+def check_probabilities(rows: Rows) -> None:
+    """Refuse values outside [0, 1]."""
+    if rows.min() < 0 or rows.max() > 1:
+        raise ValueError(
+            f"`X` must lie in [0, 1] for likelihood='bernoulli'; got values from {rows.min():g} to {rows.max():g}. "
+            "Divide by the largest possible value, or use likelihood='bounded'."
+        )
+
+
+def check_bounds(rows: Rows, output_scale: float) -> None:
+    """Refuse values that a decoder bounded by `output_scale` cannot give."""
+    largest = float(np.abs(rows).max())
+    if largest > output_scale:
+        raise ValueError(
+            f"`X` must lie in [-{output_scale:g}, {output_scale:g}], as `output_scale` says; got an absolute "
+            f"value of {largest:g}. Clip `X`, as level-5 signatures are clipped to ±10, or raise `output_scale`."
+        )
+
+
+def _check_names(estimator: BaseEstimator, unpacked: Unpacked, is_fitting: bool) -> None:
+    fitted = getattr(estimator, "feature_names_in_", None)
+    columns = getattr(unpacked.X, "columns", unpacked.feature_names)
+    if is_fitting or fitted is None or columns is None or list(columns) == list(fitted):
+        return
+    seen, known = [str(name) for name in columns], [str(name) for name in fitted]
+    if sorted(seen) == sorted(known):
+        at = next(i for i, (a, b) in enumerate(zip(seen, known, strict=True)) if a != b)
+        raise ValueError(
+            f"`X` must have its features in the order of the fit; feature {at} is {seen[at]!r}, was {known[at]!r}. "
+            "Reorder the columns with X[model.feature_names_in_]."
+        )
+    absent, foreign = _first(sorted(set(known) - set(seen))), _first(sorted(set(seen) - set(known)))
+    raise ValueError(
+        f"`X` must have the {len(known)} features of the fit; missing: {absent}; not known: {foreign}. "
+        "Pass the columns X[model.feature_names_in_]."
+    )
+
+
+def _first(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:5])) or "none"
+    return shown + (f" (+{len(names) - 5} more)" if len(names) > 5 else "")
+
+
+def _check_finite(rows: Rows, names: NDArray[np.object_] | None) -> None:
+    if not np.issubdtype(rows.dtype, np.floating) or np.isfinite(rows.sum(dtype=np.float64)):
+        return
+    is_bad = ~np.isfinite(rows)
+    if not is_bad.any():
+        return
+    row, column = np.argwhere(is_bad)[0]
+    name = repr(names[column]) if names is not None else str(column)
+    raise ValueError(
+        f"`X` must be finite; got {is_bad.sum()} NaN or infinite cells, the first ({rows[row, column]}) in row {row}, "
+        f"feature {name}. Impute them, or drop the rows or features."
+    )
+
+
+def check_sample_shape(seen: tuple[int, ...], fitted: tuple[int, ...]) -> None:
+    """Refuse samples of another shape than those of the fit."""
+    if seen != fitted:
+        raise ValueError(f"`X` must hold samples of shape {fitted}, as in the fit; got shape {seen}.")
+
+
+def resolve_image_shape(
+    given: Sequence[int] | None, sample_shape: tuple[int, ...], architecture: Any
+) -> tuple[int, int, int] | None:
+    """Return (channels, height, width) of the images that X holds, or None where it is a plain table."""
+    if architecture in ("dense", "published-lincs"):
+        return None
+    shape = tuple(int(side) for side in given) if given is not None else sample_shape
+    if given is not None and (len(shape) not in (2, 3) or prod(shape) != prod(sample_shape)):
+        raise ValueError(
+            f"`image_shape` must be (height, width) or (channels, height, width) of {prod(sample_shape)} pixels in "
+            f"all; got {shape}."
+        )
+    if len(shape) == 1:
+        return None
+    if len(shape) > 3:
+        raise ValueError(
+            f"`X` must hold images (n, height, width) or (n, channels, height, width); got samples of shape {shape}."
+        )
+    return (1, *shape) if len(shape) == 2 else (shape[0], shape[1], shape[2])
+
+
+def find_class(name: Any, classes: NDArray[np.generic]) -> int:
+    """Return the index of a class; the message for an unknown one lists the closest names."""
+    known = [str(known) for known in classes]
+    if str(name) in known:
+        return known.index(str(name))
+    close = difflib.get_close_matches(str(name), known, n=5, cutoff=0.3) or known[:5]
+    raise ValueError(f"`name` must be one of {len(known)} classes; got {name!r}. The closest are {', '.join(close)}.")
+
+
+def fingerprint(rows: Rows, index: NDArray[np.int64]) -> str:
+    """Return a SHA-256 of the data as fitted, to tell later whether two runs saw the same."""
+    digest = hashlib.sha256(f"{rows.shape} {rows.dtype}".encode())
+    digest.update(np.ascontiguousarray(rows).data)
+    digest.update(np.ascontiguousarray(index).data)
+    return digest.hexdigest()

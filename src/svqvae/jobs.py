@@ -1,0 +1,67 @@
+"""What the commands do: from data to a run folder, and from a run folder to annotated samples."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from svqvae.atlas.storage import write_whole
+from svqvae.data.tables import from_anndata
+from svqvae.estimator import SVQVAE
+from svqvae.evaluation import Quality, held_out_quality
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def fit_run(
+    adata: "AnnData", label: str, group: str | None, folder: Path, settings: dict[str, Any]
+) -> tuple[SVQVAE, dict[str, Quality]]:
+    """Fit a model, write its run folder with `metrics.json`, and return the model and its figures.
+
+    The figures are those of the training samples and, where samples were held out to stop training early, of those.
+    The latter had a say in when training stopped.
+    """
+    if folder.is_file():
+        raise NotADirectoryError(f"`--out` must be a folder; got the file {folder}. Give another name.")
+    table = from_anndata(adata, label=label, group=group)
+    model = SVQVAE(**settings).fit(adata, label=label, groups=table.groups)
+    model.save(folder)
+    is_held_out = np.isin(np.arange(adata.n_obs), model.held_out_)
+    training = adata[~is_held_out]
+    qualities = {"training": _quality(model, training, training, label)}
+    if is_held_out.any():
+        qualities["held_out"] = _quality(model, training, adata[is_held_out], label)
+    content = {name: quality.to_dict() for name, quality in qualities.items()}
+    write_whole(folder / "metrics.json", json.dumps(content, indent=2).encode())
+    return model, qualities
+
+
+def annotate_samples(folder: Path, adata: "AnnData", out: Path) -> pd.DataFrame:
+    """Write and return sample, class and probability of the class for each sample of new data.
+
+    The features of the fit are picked by name, so that further columns and another order do no harm.
+    """
+    model = SVQVAE.load(folder)
+    names = getattr(model, "feature_names_in_", None)
+    if names is not None and set(names) <= set(adata.var_names):
+        adata = adata[:, list(names)]
+    probabilities = model.predict_proba(adata)
+    best = probabilities.argmax(1)
+    table = pd.DataFrame(
+        {
+            "sample": adata.obs_names.to_numpy(),
+            "class": model.classes_[best],
+            "probability": probabilities[np.arange(len(best)), best],
+        }
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, table.to_csv(index=False).encode())
+    return table
+
+
+def _quality(model: SVQVAE, training: "AnnData", tested: "AnnData", label: str) -> Quality:
+    a, b = from_anndata(training, label=label), from_anndata(tested, label=label)
+    return held_out_quality(model, a.X, a.y, b.X, b.y)

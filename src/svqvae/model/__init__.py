@@ -1,0 +1,1 @@
+"""The model learns: torch and lightning-fabric, with no knowledge of files, scikit-learn or plots."""

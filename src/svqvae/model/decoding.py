@@ -1,0 +1,115 @@
+"""Decode the own code of each sample at the cost of one decoder row per class.
+
+The published objective decodes q = z + sg(e_y - z) for each sample: the value of its class code, with the gradient
+handed to z. Samples of one class share the value, so the forward pass and the gradients of the decoder's weights
+need one row per class that is present; only the gradient that flows on to each latent needs a row per sample.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+
+def decode_own_codes(
+    decoder: nn.Module,
+    latents: Float[Tensor, "batch latent"],
+    codes: Float[Tensor, "classes latent"],
+    y: Int[Tensor, " batch"],
+) -> Float[Tensor, "batch *event"]:
+    """Decode the code of each sample's class, straight through.
+
+    Parameters
+    ----------
+    decoder
+        Maps latents to outputs. Row by row where it has no batch norm and no dropout, which is what makes sharing
+        possible; otherwise each sample is decoded by itself.
+    latents
+        z, (batch, latent).
+    codes
+        E, (classes, latent); receives no gradient.
+    y
+        Class of each sample, (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        decoder(e_y), (batch, ...); its gradient reaches the decoder's weights and z.
+    """
+    own = codes.detach()
+    if any(isinstance(part, _BatchNorm | _DropoutNd) for part in decoder.modules()):
+        output: Tensor = decoder(latents + (own[y] - latents).detach())
+        return output
+    present, row_of_sample = torch.unique(y, return_inverse=True)
+    layers = list(decoder) if isinstance(decoder, nn.Sequential) else [decoder]
+    weights = [weight for weight in decoder.parameters() if weight.requires_grad]
+    shared: Tensor = _SharedDecoding.apply(latents, own[present], row_of_sample, layers, *weights)  # type: ignore[no-untyped-call]
+    return shared
+
+
+class _SharedDecoding(torch.autograd.Function):
+    """Forward and weight gradients on one row per present class; latent gradients on one row per sample."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        latents: Tensor,
+        codes: Tensor,
+        row_of_sample: Tensor,
+        layers: Sequence[nn.Module],
+        *weights: Tensor,
+    ) -> Tensor:
+        inputs = []
+        with torch.enable_grad():
+            output = codes
+            for layer in layers:
+                inputs.append(output.detach())
+                output = layer(output)
+        ctx.inputs, ctx.output, ctx.layers, ctx.weights = inputs, output, layers, weights
+        ctx.row_of_sample = row_of_sample
+        return output.detach()[row_of_sample]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight_gradients: tuple[Tensor | None, ...] = ()
+        if ctx.weights:
+            summed = torch.zeros_like(ctx.output).index_add_(0, ctx.row_of_sample, gradient)
+            weight_gradients = torch.autograd.grad(ctx.output, ctx.weights, summed, allow_unused=True)
+        rows = None
+        if ctx.needs_input_grad[0]:
+            rows = gradient
+            for layer, layer_input in zip(reversed(ctx.layers), reversed(ctx.inputs), strict=True):
+                rows = _input_gradient(layer, layer_input, ctx.row_of_sample, rows)
+            rows = rows.to(ctx.inputs[0].dtype)
+        return rows, None, None, None, *weight_gradients
+
+
+def _input_gradient(layer: nn.Module, layer_input: Tensor, row_of_sample: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient at a layer's input for each sample, given that at its output.
+
+    Linear maps do not depend on where they are linearised, so they need no input; any other layer is run again on
+    the samples' rows.
+    """
+    if isinstance(layer, nn.Linear):
+        return gradient @ layer.weight.to(gradient.dtype)
+    if isinstance(layer, nn.ConvTranspose2d) and not any(layer.output_padding):
+        return functional.conv2d(
+            gradient,
+            layer.weight.to(gradient.dtype),
+            None,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            layer.groups,
+        )
+    with torch.enable_grad():
+        rows = layer_input[row_of_sample].requires_grad_()
+        (result,) = torch.autograd.grad(layer(rows), rows, gradient)
+    return result

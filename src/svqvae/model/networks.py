@@ -1,0 +1,134 @@
+"""Encoder and decoder pairs: dense for tables, convolutional for images, and the two published ones."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+from torch import Tensor, nn
+
+Pair = tuple[nn.Module, nn.Module]
+
+
+def dense(n_features: int, latent_dim: int, hidden: Sequence[int], n_outputs: int, dropout: float = 0.0) -> Pair:
+    """Build a dense encoder and its mirror image as decoder.
+
+    Parameters
+    ----------
+    n_features
+        Number of input features.
+    latent_dim
+        Number of latent dimensions.
+    hidden
+        Widths of the encoder's hidden layers; the decoder has them in reverse. Empty: one linear map each.
+    n_outputs
+        Number of decoder outputs, as the likelihood asks.
+    dropout
+        Probability with which an input feature is left out while the encoder trains.
+
+    Returns
+    -------
+    tuple of torch.nn.Module
+        The encoder, (batch, n_features) to (batch, latent_dim), and the decoder, (batch, latent_dim) to
+        (batch, n_outputs). No layer mixes the rows of a batch, so a code decodes alike alone or among others.
+
+    Examples
+    --------
+    >>> encoder, decoder = dense(978, 64, (256,), 978)
+    >>> decoder[-1].out_features
+    978
+    """
+    widths = [n_features, *hidden]
+    encoder: list[nn.Module] = [nn.Dropout(dropout)] if dropout else []
+    for n_in, n_out in pairwise(widths):
+        encoder += [nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.GELU()]
+    widths = [latent_dim, *reversed(hidden)]
+    decoder: list[nn.Module] = []
+    for n_in, n_out in pairwise(widths):
+        decoder += [nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.GELU()]
+    encoder.append(nn.Linear(hidden[-1] if hidden else n_features, latent_dim))
+    decoder.append(nn.Linear(widths[-1], n_outputs))
+    return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+def convolutional(image_shape: tuple[int, int, int], latent_dim: int) -> Pair:
+    """Build a convolutional pair for small images, from 8×8 digits to 28×28 and somewhat beyond.
+
+    The encoder halves the image until a side is 4 or less and normalises over batches; the decoder does not
+    normalise, since a batch mixes latents with codes and each must decode as it does alone.
+
+    Parameters
+    ----------
+    image_shape
+        Channels, height and width; each side at least 4.
+    latent_dim
+        Number of latent dimensions.
+
+    Returns
+    -------
+    tuple of torch.nn.Module
+        The encoder, (batch, channels, height, width) to (batch, latent_dim), and the decoder back.
+    """
+    channels, height, width = image_shape
+    if min(height, width) < 4:
+        raise ValueError(
+            f"`X` must hold images of at least 4×4 pixels for architecture='conv'; got {height}×{width}. "
+            "Use architecture='dense' with flat rows."
+        )
+    # 1×28×28 → 32×14×14 → 64×7×7 → 128×7×7 → 128×4×4; an 8×8 image keeps its first resolution.
+    is_large = min(height, width) >= 16
+    layers = [(32, 2), (64, 2), (128, 1), (128, 2)] if is_large else [(32, 1), (64, 2), (64, 1), (128, 2)]
+    encoder: list[nn.Module] = []
+    n_in, side_h, side_w = channels, height, width
+    for n_out, stride in layers:
+        encoder += [nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
+        n_in, side_h, side_w = n_out, -(-side_h // stride), -(-side_w // stride)
+    encoder += [nn.Flatten(), nn.Linear(n_in * side_h * side_w, latent_dim)]
+
+    factor = 4 if is_large else 2
+    start = (64, -(-height // factor), -(-width // factor))
+    decoder: list[nn.Module] = [nn.Linear(latent_dim, prod(start)), nn.ReLU(), nn.Unflatten(1, start)]
+    decoder += [nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU()]
+    if is_large:
+        decoder += [nn.ConvTranspose2d(32, channels, 4, 2, 1)]
+    else:
+        decoder += [nn.Conv2d(32, channels, 3, 1, 1)]
+    decoder += [Crop(height, width)]
+    return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+class Crop(nn.Module):
+    """Cut images to a height and a width, for sides that are no multiple of the decoder's strides."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return images (batch, channels, height, width) cut from (batch, channels, ≥ height, ≥ width)."""
+        return images[..., : self.height, : self.width]
+
+
+def published_mnist() -> Pair:
+    """Build the networks of the authors' MNIST notebook, for 1×28×28 images and 3,200 latent dimensions.
+
+    The notebook's decoder ends in a Tanh, which is `likelihood.Bounded` here.
+
+    Source: arXiv:1909.11124 and its MNIST notebook.
+    """
+    encoder = nn.Sequential(nn.Conv2d(1, 20, 5, 2), nn.ReLU(), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.Flatten(), nn.Tanh())
+    decoder = nn.Sequential(
+        nn.Unflatten(1, (50, 8, 8)), nn.ConvTranspose2d(50, 20, 3, 3), nn.ReLU(), nn.ConvTranspose2d(20, 1, 5)
+    )
+    return encoder, decoder
+
+
+def published_lincs(n_features: int, latent_dim: int) -> Pair:
+    """Build the networks of the authors' LINCS notebook: one linear layer each way, a Tanh after the encoder's.
+
+    The notebook's decoder ends in 10 × Tanh, which is `likelihood.Bounded(10)` here. There, n_features is 978
+    and latent_dim 1,000.
+
+    Source: arXiv:1909.11124 and its LINCS notebook.
+    """
+    encoder = nn.Sequential(nn.Linear(n_features, latent_dim), nn.Tanh())
+    return encoder, nn.Sequential(nn.Linear(latent_dim, n_features))

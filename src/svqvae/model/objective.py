@@ -1,0 +1,124 @@
+"""The objectives: pure functions from a module's output to named, unweighted loss terms."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from svqvae.model.batches import Batch
+from svqvae.model.likelihood import Likelihood
+from svqvae.model.module import ModuleOutput
+
+Objective = Literal["prototype", "published", "vqvae"]
+LossTerms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """An objective with its weights.
+
+    Attributes
+    ----------
+    objective
+        Which function below gives the terms.
+    weights
+        Weight of each term, by name.
+    temperature
+        Temperature of the label term of the prototype objective.
+    """
+
+    objective: Objective
+    weights: Mapping[str, float]
+    temperature: float = 1.0
+
+    def terms(self, output: ModuleOutput, batch: Batch, likelihood: Likelihood) -> LossTerms:
+        """Return the unweighted terms of the objective, by name."""
+        if self.objective == "published":
+            return published(output, likelihood, batch)
+        if self.objective == "vqvae":
+            return vqvae(output, likelihood, batch)
+        return prototype(output, likelihood, batch, self.temperature)
+
+    def total(self, terms: LossTerms) -> Tensor:
+        """Return Σ weight × term."""
+        return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+
+
+def published(
+    output: ModuleOutput,
+    likelihood: Likelihood,
+    batch: Batch,
+) -> LossTerms:
+    """Compute the five terms of the published objective.
+
+    With z a latent, e_y the code of its class, e_n the code nearest to it, I = 1 where n ≠ y, and sg the stop of
+    the gradient, all means over samples and dimensions::
+
+        reconstruction        error(decoder(z + sg(e_y - z)), x)
+        codebook              mean((e_y - sg z)²)
+        commitment            mean((sg e_y - z)²)
+        codebook_divergence   mean(I (e_n - sg z)²)
+        divergence            mean(I (sg e_n - z)²)
+
+    The published weights are 1, 1, commitment_cost = 0.25, -1 and -divergence_cost = -0.1. Source:
+    arXiv:1909.11124 and its notebooks, where the last four are q_latent, e_latent, x_latent and d_latent loss.
+    """
+    z, codes = output.latents, output.codes
+    nearest = output.distances.argmin(1)
+    is_foreign = (nearest != batch.y).to(z.dtype)[:, None]
+    own_code, nearest_code = codes[batch.y], codes[nearest]
+    return {
+        "reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
+        "codebook": functional.mse_loss(own_code, z.detach()),
+        "commitment": functional.mse_loss(z, own_code.detach()),
+        "codebook_divergence": (is_foreign * (nearest_code - z.detach()).square()).mean(),
+        "divergence": (is_foreign * (nearest_code.detach() - z).square()).mean(),
+    }
+
+
+def vqvae(
+    output: ModuleOutput,
+    likelihood: Likelihood,
+    batch: Batch,
+) -> LossTerms:
+    """Compute the terms of the unsupervised VQ-VAE, the notebooks' baseline: the nearest code in the place of e_y.
+
+    Source: van den Oord et al., arXiv:1711.00937, equation 3.
+    """
+    nearest_code = output.codes[output.distances.argmin(1)]
+    return {
+        "reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
+        "codebook": functional.mse_loss(nearest_code, output.latents.detach()),
+        "commitment": functional.mse_loss(output.latents, nearest_code.detach()),
+    }
+
+
+def prototype(
+    output: ModuleOutput,
+    likelihood: Likelihood,
+    batch: Batch,
+    temperature: float,
+) -> LossTerms:
+    """Compute the four terms of the default objective.
+
+    With E the class-mean codes, which get no gradient, and d the squared distance of the model's geometry::
+
+        sample_reconstruction   error(decoder(z), x)
+        class_reconstruction    error(decoder(e_y), x)
+        label                   cross-entropy(softmax(-d(z, E) / temperature), y), in nats
+        commitment              mean((z - sg e_y)²)
+
+    The two targets of a batch differ where training images are shifted: a latent regenerates what the
+    encoder saw, a code what the data hold. Source of the label term: Yang et al., arXiv:1805.03438.
+    """
+    if output.sample_output is None:
+        raise ValueError("`output` must hold decoded latents for the prototype objective; got none.")
+    return {
+        "sample_reconstruction": likelihood.error(output.sample_output, batch.sample_target, batch.size),
+        "class_reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
+        "label": functional.cross_entropy(-output.distances / temperature, batch.y),
+        "commitment": functional.mse_loss(output.latents, output.codes[batch.y].detach()),
+    }

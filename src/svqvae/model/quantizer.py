@@ -1,0 +1,95 @@
+"""Codebooks: one code per class by gradient (published) or as class mean (prototype), and unsupervised codes."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+Geometry = Literal["euclidean", "cosine"]
+
+
+def squared_distances(
+    latents: Float[Tensor, "batch latent"], codes: Float[Tensor, "classes latent"], geometry: Geometry = "euclidean"
+) -> Float[Tensor, "batch classes"]:
+    """Return ‖z - e‖² of each latent to each code, after scaling both to unit length where geometry is cosine.
+
+    Between unit vectors it equals 2 - 2·cosine similarity. Computed by a matrix product and never below 0.
+    """
+    if geometry == "cosine":
+        latents, codes = functional.normalize(latents, dim=1), functional.normalize(codes, dim=1)
+    squares = latents.square().sum(1, keepdim=True) + codes.square().sum(1)
+    return (squares - 2 * latents @ codes.T).clamp_min(0)
+
+
+class GradientCodes(nn.Module):
+    """Codes learnt by gradient, started uniformly in (-1/K, 1/K), as published.
+
+    Also the codebook of the unsupervised VQ-VAE (van den Oord et al., arXiv:1711.00937), where the nearest code
+    takes the place of the class's.
+
+    Parameters
+    ----------
+    n_classes
+        K, the number of codes.
+    latent_dim
+        Number of latent dimensions.
+    """
+
+    def __init__(self, n_classes: int, latent_dim: int) -> None:
+        super().__init__()
+        self.codes = nn.Parameter(torch.empty(n_classes, latent_dim).uniform_(-1 / n_classes, 1 / n_classes))
+
+
+class ClassMeanCodes(nn.Module):
+    """Codes that follow the class means of the latents: bias-corrected running means, no gradient.
+
+    With n_k and s_k the running count and sum of class k, both started at 0 and updated by
+    a ← decay·a + (1 - decay)·(batch's sum), the code is s_k / n_k; the common factor 1 - decay^t of a zero start
+    cancels in the ratio. Source: van den Oord et al., arXiv:1711.00937, appendix A.1.
+
+    Parameters
+    ----------
+    n_classes
+        K, the number of codes.
+    latent_dim
+        Number of latent dimensions.
+    decay
+        Share of the past kept at each step.
+    """
+
+    codes: Tensor
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(self, n_classes: int, latent_dim: int, decay: float = 0.99) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("codes", torch.zeros(n_classes, latent_dim))
+        self.register_buffer("counts", torch.zeros(n_classes))
+        self.register_buffer("sums", torch.zeros(n_classes, latent_dim))
+
+    @torch.no_grad()
+    def update(self, latents: Float[Tensor, "batch latent"], y: Int[Tensor, " batch"]) -> None:
+        """Move the codes toward the class means of a batch; a class that is not in it stays where it is."""
+        counts, sums = class_sums(latents, y, len(self.codes))
+        self.counts.mul_(self.decay).add_(counts, alpha=1 - self.decay)
+        self.sums.mul_(self.decay).add_(sums, alpha=1 - self.decay)
+        seen = self.counts > 0
+        self.codes[seen] = self.sums[seen] / self.counts[seen, None]
+
+    @torch.no_grad()
+    def set_exact(self, counts: Float[Tensor, " classes"], sums: Float[Tensor, "classes latent"]) -> None:
+        """Set the codes to sums / counts over all samples; a class without samples keeps its code."""
+        seen = counts > 0
+        self.codes[seen] = (sums[seen] / counts[seen, None]).to(self.codes.dtype)
+
+
+def class_sums(
+    latents: Float[Tensor, "batch latent"], y: Int[Tensor, " batch"], n_classes: int
+) -> tuple[Float[Tensor, " classes"], Float[Tensor, "classes latent"]]:
+    """Return how many samples each class has, (classes,), and the sums of their latents, (classes, latent)."""
+    counts = torch.bincount(y, minlength=n_classes).to(latents.dtype)
+    sums = latents.new_zeros(n_classes, latents.shape[1]).index_add_(0, y, latents)
+    return counts, sums

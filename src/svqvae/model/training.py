@@ -1,0 +1,249 @@
+"""The training loop, to be read from top to bottom."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from svqvae.model.batches import Batch, MemoryBatches
+from svqvae.model.module import SVQVAEModule
+from svqvae.model.objective import Loss
+from svqvae.model.quantizer import ClassMeanCodes, class_sums
+
+Row = dict[str, float]
+OnEpoch = Callable[[int, int, Mapping[str, float]], None]
+
+
+def train(
+    module: SVQVAEModule,
+    batches: MemoryBatches,
+    validation: MemoryBatches | None,
+    *,
+    loss: Loss,
+    n_epochs: int,
+    n_settling_epochs: int,
+    learning_rate: float,
+    weight_decay: float,
+    patience: int | None,
+    fabric: Fabric,
+    on_epoch: OnEpoch,
+) -> list[Row]:
+    """Fit the module in place and return one row of figures per epoch.
+
+    First all of it is trained, `n_epochs` times over the data. With a `patience`, training stops after so many
+    epochs without a better validation loss, and the best weights come back. Then, with class-mean codes, the codes
+    become the exact class means of all training latents, and the decoder alone is trained for
+    `n_settling_epochs` more with encoder and codes fixed: until then it has only seen running means.
+
+    Ctrl-C ends training and keeps what there is; the last row then holds ``interrupted = 1``.
+
+    Parameters
+    ----------
+    module
+        The network; it ends on the CPU, in evaluation mode.
+    batches, validation
+        Training data, and held-out data or None.
+    loss
+        The objective with its weights.
+    n_epochs, n_settling_epochs
+        Epochs of the whole network, and of the decoder alone.
+    learning_rate, weight_decay
+        Of Adam with amsgrad at a constant rate and without decay (published, vqvae), or of AdamW at a rate that
+        rises for a fifth of the steps and then falls to nothing (prototype).
+    patience
+        Epochs to wait for a better validation loss, or None to end with the last weights.
+    fabric
+        Device and precision.
+    on_epoch
+        Called as ``on_epoch(epoch, n_epochs_in_all, row)`` after each epoch.
+
+    Returns
+    -------
+    list of dict
+        Per epoch: ``epoch``, ``learning_rate``, the mean of each loss term, ``loss``, ``seconds``, and where there is
+        validation data the terms, ``loss`` and ``accuracy`` with the prefix ``validation_``.
+
+    Raises
+    ------
+    FloatingPointError
+        Where the loss is not finite at the end of an epoch.
+    """
+    history: list[Row] = []
+    best = _Best(patience)
+    settles = isinstance(module.quantizer, ClassMeanCodes)
+    n_in_all = n_epochs + (n_settling_epochs if settles else 0)
+
+    def one_epoch(network: nn.Module, optimizer: Optimizer, scheduler: LRScheduler, is_augmented: bool) -> Row:
+        epoch, start = len(history), time.monotonic()
+        row: Row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
+        row |= _step_through(network, batches.epoch(epoch, is_augmented), loss, fabric, optimizer, scheduler)
+        if validation is not None:
+            row |= _evaluate(network, validation.once(), loss, fabric)
+        history.append(row | {"seconds": time.monotonic() - start})
+        if not math.isfinite(row["loss"]):
+            raise FloatingPointError(
+                f"Training broke down in epoch {epoch + 1}: the loss is {row['loss']}. Use a `learning_rate` below "
+                f"{learning_rate:g}, or look for extreme values in `X`."
+            )
+        on_epoch(epoch, n_in_all, history[-1])
+        return row
+
+    try:
+        optimizer, scheduler = _optimize_all(module, loss, learning_rate, weight_decay, n_epochs * batches.n_batches)
+        network, optimizer = fabric.setup(module, optimizer)
+        if settles:
+            _set_exact_codes(network, batches, fabric)
+        while len(history) < n_epochs and not best.is_over:
+            row = one_epoch(network, optimizer, scheduler, is_augmented=True)
+            best.keep(module, row)
+        best.restore(module)
+        if settles:
+            _set_exact_codes(network, batches, fabric)
+            n_in_all = len(history) + n_settling_epochs
+            optimizer, scheduler = _optimize_decoder(module, learning_rate / 3, n_settling_epochs * batches.n_batches)
+            network, optimizer = fabric.setup(module, optimizer)
+            while len(history) < n_in_all:
+                one_epoch(network, optimizer, scheduler, is_augmented=False)
+    except KeyboardInterrupt:
+        best.restore(module)
+        if not history:
+            raise
+        if settles:
+            _set_exact_codes(network, batches, fabric)
+        history[-1]["interrupted"] = 1.0
+    module.requires_grad_(True).eval().to("cpu")
+    return history
+
+
+def _optimize_all(
+    module: SVQVAEModule, loss: Loss, learning_rate: float, weight_decay: float, n_steps: int
+) -> tuple[Optimizer, LRScheduler]:
+    """Return the optimiser of the first part of training and its learning rate schedule."""
+    if loss.objective != "prototype":
+        optimizer: Optimizer = Adam(module.parameters(), learning_rate, amsgrad=True)
+        return optimizer, LambdaLR(optimizer, lambda _: 1.0)
+    optimizer = AdamW(module.parameters(), learning_rate, weight_decay=weight_decay)
+    return optimizer, OneCycleLR(optimizer, learning_rate, total_steps=n_steps + 1, pct_start=0.2)
+
+
+def _optimize_decoder(module: SVQVAEModule, learning_rate: float, n_steps: int) -> tuple[Optimizer, LRScheduler]:
+    """Fix encoder and codes; return an optimiser of the decoder whose rate falls linearly to nothing."""
+    module.encoder.requires_grad_(False)
+    optimizer = Adam([*module.decoder.parameters(), *module.likelihood.parameters()], learning_rate)
+    return optimizer, LambdaLR(optimizer, lambda step: max(0.0, 1 - step / n_steps))
+
+
+def _step_through(
+    network: nn.Module,
+    steps: Iterable[Batch],
+    loss: Loss,
+    fabric: Fabric,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+) -> Row:
+    """Take one optimiser step per batch; return the mean of each loss term and of the loss."""
+    module = cast("SVQVAEModule", network.module)
+    is_settling = not next(module.encoder.parameters()).requires_grad
+    network.train()
+    module.encoder.train(not is_settling)
+    means = _Means()
+    for step in steps:
+        batch = step.to(fabric.device)
+        output = network(batch.inputs, batch.y)
+        terms = loss.terms(output, batch, module.likelihood)
+        total = loss.total(terms)
+        optimizer.zero_grad()
+        fabric.backward(total)
+        optimizer.step()
+        scheduler.step()
+        if isinstance(module.quantizer, ClassMeanCodes) and not is_settling:
+            module.quantizer.update(output.latents.detach(), batch.y)
+        means.add({**terms, "loss": total}, len(batch.y))
+    return means.row()
+
+
+@torch.no_grad()
+def _evaluate(network: nn.Module, steps: Iterable[Batch], loss: Loss, fabric: Fabric) -> Row:
+    """Return the mean of each loss term, of the loss and of the accuracy, on held-out samples."""
+    module = cast("SVQVAEModule", network.module)
+    network.eval()
+    means = _Means()
+    for step in steps:
+        batch = step.to(fabric.device)
+        output = network(batch.inputs, batch.y)
+        terms = loss.terms(output, batch, module.likelihood)
+        is_right = (output.distances.argmin(1) == batch.y).float().mean()
+        means.add({**terms, "loss": loss.total(terms), "accuracy": is_right}, len(batch.y))
+    return {f"validation_{name}": value for name, value in means.row().items()}
+
+
+@torch.no_grad()
+def _set_exact_codes(network: nn.Module, batches: MemoryBatches, fabric: Fabric) -> None:
+    """Set the codes to the class means of the latents of all training samples, summed in double precision."""
+    module = cast("SVQVAEModule", network.module)
+    network.eval()
+    quantizer = cast("ClassMeanCodes", module.quantizer)
+    n_classes, latent_dim = quantizer.codes.shape
+    counts = torch.zeros(n_classes, dtype=torch.float64, device=fabric.device)
+    sums = torch.zeros(n_classes, latent_dim, dtype=torch.float64, device=fabric.device)
+    for step in batches.once():
+        batch = step.to(fabric.device)
+        with fabric.autocast():
+            latents = module.encode(batch.inputs)
+        batch_counts, batch_sums = class_sums(latents.double(), batch.y, n_classes)
+        counts += batch_counts
+        sums += batch_sums
+    quantizer.set_exact(counts, sums)
+
+
+class _Means:
+    """Running means of named scalars over samples; they are fetched from the device once, at the end."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.n = 0
+
+    def add(self, values: Mapping[str, Tensor], n: int) -> None:
+        """Add the means of a batch of n samples."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach().double() * n
+        self.n += n
+
+    def row(self) -> Row:
+        """Return the means over all samples added."""
+        return {name: (total / self.n).item() for name, total in self.sums.items()}
+
+
+class _Best:
+    """The weights with the least validation loss, and how long ago that was."""
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.loss, self.n_worse = math.inf, 0
+        self.state: dict[str, Tensor] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the validation loss has not improved for as long as the patience lasts."""
+        return self.patience is not None and self.n_worse >= self.patience
+
+    def keep(self, module: SVQVAEModule, row: Row) -> None:
+        """Remember the weights if they are the best so far."""
+        if self.patience is None:
+            return
+        if row["validation_loss"] < self.loss:
+            self.loss, self.n_worse, self.state = row["validation_loss"], 0, copy.deepcopy(module.state_dict())
+        else:
+            self.n_worse += 1
+
+    def restore(self, module: SVQVAEModule) -> None:
+        """Put the best weights back, if any were kept."""
+        if self.state is not None:
+            module.load_state_dict(self.state)

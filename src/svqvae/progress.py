@@ -1,0 +1,33 @@
+"""A bar on standard error while a model trains."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+
+@contextmanager
+def epoch_bar(is_shown: bool) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+    """Yield an `on_epoch` function that draws a bar with the time left; it draws nothing off a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs, left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    is_drawn = is_shown and console.is_terminal
+    with Progress(*columns, console=console, disable=not is_drawn, transient=True) as progress:
+        task = progress.add_task("training", total=None, figures="")
+
+        def on_epoch(epoch: int, n_epochs: int, row: Mapping[str, float]) -> None:
+            figures = f"loss {row['loss']:.3f}"
+            if "validation_accuracy" in row:
+                figures += f", validation accuracy {row['validation_accuracy']:.3f}"
+            progress.update(task, total=n_epochs, completed=epoch + 1, figures=figures)
+
+        yield on_epoch

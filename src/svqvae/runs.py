@@ -1,0 +1,148 @@
+"""A fitted model as a run folder, and back."""
+
+import io
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from svqvae import parameters
+from svqvae.atlas.density import ClassDensity
+from svqvae.atlas.storage import read_run, write_run, write_whole
+from svqvae.data.scaling import Scaling
+from svqvae.model.module import build_module
+
+if TYPE_CHECKING:
+    from svqvae.estimator import SVQVAE
+
+Model = TypeVar("Model", bound="SVQVAE")
+
+PACKAGES = ("svqvae", "torch", "lightning-fabric", "scikit-learn", "numpy", "scipy", "pandas", "anndata")
+OWN_NETWORKS = "own"
+DENSITY = ("class_index", "weights", "means", "factors", "even_variances")
+
+
+def write_model(model: "SVQVAE", folder: Path) -> None:
+    """Write `model.safetensors`, `run.json` and `history.csv`."""
+    tensors = {f"module.{name}": value.numpy() for name, value in model.module_.state_dict().items()}
+    tensors |= {f"density.{name}": getattr(model.density_, name) for name in DENSITY}
+    tensors |= {"scaling.center": model.scaling_.center, "scaling.scale": model.scaling_.scale, "noise": model.noise_}
+    settings = model.get_params(deep=False) | {"random_state": model.seed_}
+    if isinstance(model.architecture, tuple):
+        settings["architecture"] = OWN_NETWORKS
+    names = getattr(model, "feature_names_in_", None)
+    run = {
+        "parameters": {name: _plain(value) for name, value in settings.items()},
+        "classes": {"dtype": model.classes_.dtype.str, "values": model.classes_.tolist()},
+        "feature_names": None if names is None else [str(name) for name in names],
+        "n_features": model.n_features_in_,
+        "sample_shape": model.sample_shape_,
+        "image_shape": model.image_shape_,
+        "layer": model.layer_,
+        "scaling": model.scaling_.kind,
+        "median_size": model.median_size_,
+        "seed": model.seed_,
+        "n_iter": model.n_iter_,
+        "data": model.data_,
+        "health": model.health_.reset_index(drop=True).to_dict("list"),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+    write_run(folder, tensors, run)
+    text = io.StringIO()
+    model.history_.to_csv(text, index=False)
+    write_whole(folder / "history.csv", text.getvalue().encode())
+
+
+def read_model(kind: type[Model], folder: Path, architecture: Any) -> Model:
+    """Read what `write_model` wrote, into an estimator of the given class."""
+    tensors, run = read_run(folder)
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in run["parameters"].items()
+    }
+    if settings["architecture"] == OWN_NETWORKS:
+        if architecture is None:
+            raise ValueError(
+                f"`architecture` must be the pair (encoder, decoder) that {folder} was fitted with, since networks of "
+                "one's own are not stored; got None. Call SVQVAE.load(folder, architecture=(encoder, decoder))."
+            )
+        settings["architecture"] = architecture
+    model = kind(**settings)
+    _restore(model, run)
+    model.module_ = _rebuild(model, run, tensors, folder)
+    model.scaling_ = Scaling(run["scaling"], tensors["scaling.center"], tensors["scaling.scale"])
+    model.density_ = ClassDensity(*(tensors[f"density.{name}"] for name in DENSITY))
+    model.noise_ = tensors["noise"]
+    path = folder / "history.csv"
+    model.history_ = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    return model
+
+
+def _restore(model: "SVQVAE", run: dict[str, Any]) -> None:
+    """Set the fitted attributes that JSON holds."""
+    dtype = np.dtype(run["classes"]["dtype"])
+    model.classes_ = np.array(run["classes"]["values"], dtype=dtype)
+    if run["feature_names"] is not None:
+        model.feature_names_in_ = np.array(run["feature_names"], dtype=object)
+    model.n_features_in_ = run["n_features"]
+    model.sample_shape_ = tuple(run["sample_shape"])
+    model.image_shape_ = None if run["image_shape"] is None else tuple(run["image_shape"])
+    model.layer_, model.median_size_, model.data_ = run["layer"], run["median_size"], run["data"]
+    model.seed_, model.n_iter_ = run["seed"], run["n_iter"]
+    model.health_ = pd.DataFrame(run["health"], index=pd.Index(model.classes_, name="class"))
+    model._n_features_out = model.latent_dim
+
+
+def _rebuild(model: "SVQVAE", run: dict[str, Any], tensors: dict[str, NDArray[Any]], folder: Path) -> Any:
+    """Build the network anew and fill it, holding names and shapes against what the file has."""
+    with torch.random.fork_rng():
+        module = build_module(
+            model.architecture,
+            model.objective,
+            n_features=run["n_features"],
+            image_shape=model.image_shape_,
+            n_classes=len(model.classes_),
+            latent_dim=model.latent_dim,
+            hidden=model.hidden,
+            dropout=model.dropout,
+            likelihood=parameters.resolve_likelihood(model),
+            output_scale=model.output_scale or 1.0,
+            geometry=model.geometry,
+        )
+    state = {
+        name.removeprefix("module."): torch.as_tensor(value)
+        for name, value in tensors.items()
+        if name.startswith("module.")
+    }
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{folder} must hold the weights that its run.json describes; {error}") from None
+    return module.to(state["quantizer.codes"].dtype).eval()
+
+
+def add_noise(means: NDArray[np.float64], model: "SVQVAE", rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw data around decoded means, (n, ...), as the likelihood has it; bounded means come back as they are."""
+    likelihood = parameters.resolve_likelihood(model)
+    if likelihood == "bernoulli":
+        return (rng.random(means.shape) < means).astype(np.float64)
+    if likelihood == "negative_binomial":
+        log_dispersion = model.module_.likelihood.get_parameter("log_dispersion").detach().numpy()
+        dispersion = np.exp(log_dispersion.astype(np.float64))
+        return rng.poisson(rng.gamma(dispersion, means / dispersion)).astype(np.float64)
+    if likelihood == "gaussian":
+        noise = (model.noise_ * model.scaling_.scale).reshape(model.sample_shape_)
+        return means + noise * rng.standard_normal(means.shape)
+    return means
+
+
+def _plain(value: Any) -> Any:
+    """Return a hyper-parameter as JSON can hold it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple | list | np.ndarray):
+        return [_plain(part) for part in value]
+    return value

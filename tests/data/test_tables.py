@@ -1,0 +1,396 @@
+import gzip
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from svqvae.data.tables import Table, from_anndata, read_table
+
+CELLS = "sample,kind,batch,CD3E,CD19\ns1,T cell,1,5.5,0\ns2,B cell,2,0.5,4\ns3,T cell,1,6.0,1\n"
+names = st.text(st.characters(categories=("Lu", "Ll", "Nd", "Po", "Zs"), exclude_characters="\x85"), max_size=8)
+
+
+def write(tmp_path, text, name="cells.csv"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def annotated(**options):
+    obs = pd.DataFrame({"kind": pd.Categorical(["T", "B", "T"]), "donor": [1, 2, 1]}, index=["s1", "s2", "s3"])
+    var = pd.DataFrame(index=["CD3E", "CD19"])
+    return anndata.AnnData(np.arange(6.0).reshape(3, 2), obs=obs, var=var, **options)
+
+
+def test_a_table_gives_features_annotations_and_sample_names(tmp_path):
+    adata = read_table(write(tmp_path, CELLS), label="kind", group="batch")
+    np.testing.assert_array_equal(adata.X, [[5.5, 0], [0.5, 4], [6, 1]])
+    assert list(adata.var_names) == ["CD3E", "CD19"]
+    assert list(adata.obs_names) == ["s1", "s2", "s3"]
+    assert list(adata.obs.columns) == ["kind", "batch"]
+    assert list(adata.obs["kind"]) == ["T cell", "B cell", "T cell"]
+
+
+def test_a_label_of_numbers_keeps_its_type_and_is_no_feature(tmp_path):
+    adata = read_table(write(tmp_path, CELLS), label="batch")
+    assert adata.obs["batch"].dtype == np.int64
+    assert "batch" not in adata.var_names
+
+
+def test_without_a_label_numbers_are_features(tmp_path):
+    assert list(read_table(write(tmp_path, CELLS)).var_names) == ["batch", "CD3E", "CD19"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    data=st.data(),
+    n_samples=st.integers(1, 5),
+    features=st.lists(names.map("f{}".format), min_size=1, max_size=4, unique=True),
+    suffix=st.sampled_from([".csv", ".tsv", ".csv.gz"]),
+)
+def test_what_was_written_as_text_is_read_again(tmp_path_factory, data, n_samples, features, suffix):
+    def columns(cells, unique=False):
+        return data.draw(st.lists(cells, min_size=n_samples, max_size=n_samples, unique=unique))
+
+    frame = pd.DataFrame({name: columns(st.floats(allow_infinity=False)) for name in features}, dtype=float)
+    frame.insert(0, "the label", columns(names.map("k{}".format)))
+    frame.index = pd.Index(columns(names.filter(bool), unique=True), dtype=object)
+    path = tmp_path_factory.mktemp("text") / f"table{suffix}"
+    frame.to_csv(path, sep="\t" if suffix == ".tsv" else ",")
+    adata = read_table(path, label="the label")
+    np.testing.assert_array_equal(adata.X, frame[features].to_numpy())
+    assert list(adata.var_names) == features
+    assert list(adata.obs_names) == list(frame.index)
+    assert list(adata.obs["the label"]) == list(frame["the label"])
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.txt", "t.TSV", "t.tsv.gz"])
+def test_tabs_separate_in_tsv_and_txt(tmp_path, name):
+    text = CELLS.replace(",", "\t")
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    assert read_table(path, label="kind", group="batch").shape == (3, 2)
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
+    assert list(read_table(write(tmp_path, "\ufeffsample,a\nx,1\n")).obs_names) == ["x"]
+
+
+@pytest.mark.parametrize("header", ["", "Unnamed: 0", "id", "SIG_ID", "Barcode"])
+def test_a_first_column_of_a_usual_name_holds_the_sample_names(tmp_path, header):
+    adata = read_table(write(tmp_path, f"{header},a\n007,1\nNA,2\n"))
+    assert list(adata.obs_names) == ["007", "NA"]
+    assert list(adata.var_names) == ["a"]
+
+
+def test_row_names_without_a_header_are_sample_names(tmp_path):
+    adata = read_table(write(tmp_path, "a,b\nx,1,2\ny,3,4\n"))
+    assert list(adata.obs_names) == ["x", "y"]
+    np.testing.assert_array_equal(adata.X, [[1, 2], [3, 4]])
+
+
+def test_a_first_column_of_unique_text_holds_the_sample_names(tmp_path):
+    assert list(read_table(write(tmp_path, "patient,a\np1,1\np2,2\n")).obs_names) == ["p1", "p2"]
+
+
+@pytest.mark.parametrize("text", ["patient,a\np1,1\np1,2\n", "patient,a\np1,1\n,2\n", "dose,a\n1,1\n2,2\n"])
+def test_rows_are_numbered_where_no_column_names_them(tmp_path, text):
+    assert list(read_table(write(tmp_path, text)).obs_names) == ["0", "1"]
+
+
+def test_the_label_is_never_taken_for_sample_names(tmp_path):
+    adata = read_table(write(tmp_path, "cell,a\nT,1\nB,2\n"), label="cell")
+    assert list(adata.obs["cell"]) == ["T", "B"]
+    assert list(adata.obs_names) == ["0", "1"]
+
+
+def test_missing_numbers_stay_missing(tmp_path):
+    adata = read_table(write(tmp_path, "a,b,c\n1,NA,True\n,2,\nNaN,3,False\n"))
+    np.testing.assert_array_equal(adata.X, [[1, np.nan, 1], [np.nan, 2, np.nan], [np.nan, 3, 0]])
+
+
+def test_numbers_keep_every_digit(tmp_path):
+    text = "a,b\n0.1234567890123456789,9007199254740993\n1e-310,99999999999999999999999\n"
+    adata = read_table(write(tmp_path, text))
+    np.testing.assert_array_equal(adata.X, [[0.1234567890123456789, 9007199254740993], [1e-310, 1e23]])
+
+
+def test_a_label_called_none_is_a_label(tmp_path):
+    adata = read_table(write(tmp_path, "drug,a\nNone,1\nvemurafenib,2\n"), label="drug")
+    assert list(adata.obs["drug"]) == ["None", "vemurafenib"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "which is empty"),
+        ("sample,a\n", "which has only a header"),
+        ("a,b,a\n1,2,3\n", "unique column names; got .*'a' more than once"),
+        ("a,,b\n1,2,3\n", "a name for each column; got .*column 2 has none"),
+        ("a,b\n1,2,\n", "as many cells.*2 names and 3 cells in the first row"),
+        ("a,b\n1,2,3,4\n", "as many cells.*2 names and 4 cells in the first row"),
+        ("a,b\n1,2\n1,2,3\n", "reading fails: .*Expected 2 fields in line 3, saw 3"),
+        ("sample,kind\ns1,T\ns2,B\n", "a column of numbers; got .*'kind'.*separator"),
+        ("a;b\n1;2\n", "a column of numbers; got .*separator"),
+        ("id,a\nx,1\nx,2\ny,3\n", "unique sample names; got .*'x' more than once"),
+        ("id,a\nx,1\n,2\n", "a name for each sample; got .*data row 2"),
+        ("id,a\n" + "".join(f"s{i % 8},{i}\n" for i in range(16)), r"'s0', 's1', 's2', 's3', 's4' \(\+3 more\)"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=rf"`path` must (have )?(.*cells.csv.*)?{message}"):
+        read_table(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("first", ["dose", "id,dose"])
+def test_a_bad_cell_among_numbers_is_named(tmp_path, first):
+    cells = ["1.5", "2", "n.d.", "4", "", "5", "6"]
+    rows = [f"s{row},{cell},1" if "id" in first else f"{cell},1" for row, cell in enumerate(cells)]
+    path = write(tmp_path, "\n".join([f"{first},b", *rows]))
+    sample = "s2" if "id" in first else "2"
+    message = rf"column 'dose' .* 1 of 7 cells, first 'n.d.' in data row 3 \(sample '{sample}'\)"
+    with pytest.raises(ValueError, match=message):
+        read_table(path)
+
+
+def test_a_label_may_be_mostly_numbers(tmp_path):
+    adata = read_table(write(tmp_path, "grade,a\n1,1\n2,1\n3,1\n3,1\n4b,1\n"), label="grade")
+    assert list(adata.obs["grade"]) == ["1", "2", "3", "3", "4b"]
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("id,größe\nx,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin.csv, where reading fails: .*Save it as UTF-8"):
+        read_table(path)
+
+
+def test_a_damaged_gzip_table_is_refused(tmp_path):
+    path = tmp_path / "cells.csv.gz"
+    path.write_bytes(gzip.compress(CELLS.encode())[:-12])
+    with pytest.raises(ValueError, match=r"sound table; got .*cells.csv.gz, where reading fails"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("role", ["label", "group"])
+def test_a_misspelt_column_is_answered_with_the_closest(tmp_path, role):
+    header = "sample,kind," + ",".join(f"g{i}" for i in range(6))
+    path = write(tmp_path, header + "\nx,T" + ",1" * 6 + "\n")
+    message = (
+        rf"`{role}` must be a column of .*cells.csv; got 'Knd'. The closest names are 'kind'; "
+        r"columns are 'kind', 'g0', 'g1', 'g2', 'g3' \(\+2 more\)\."
+    )
+    with pytest.raises(ValueError, match=message):
+        read_table(path, **{role: "Knd"})
+
+
+def test_a_column_like_no_other_is_answered_with_the_columns(tmp_path):
+    with pytest.raises(ValueError, match=r"got 'zzz'. The columns are 'kind', 'batch', 'CD3E', 'CD19'\."):
+        read_table(write(tmp_path, CELLS), label="zzz")
+
+
+@pytest.mark.parametrize("role", ["label", "group"])
+def test_samples_without_a_label_are_counted_and_named(tmp_path, role):
+    path = write(tmp_path, "id,kind,a\ns1,T,1\ns2,,2\ns3,NA,3\n")
+    message = rf"`{role}` must be a column without missing values; got 'kind' .* 2 of 3 samples have none: 's2', 's3'\."
+    with pytest.raises(ValueError, match=message):
+        read_table(path, **{role: "kind"})
+
+
+def test_an_unknown_suffix_is_answered_with_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match=r"`path` must be one of \.csv, .*\.parquet, \.h5ad.*; got .*cells.xlsx"):
+        read_table(write(tmp_path, CELLS, "cells.xlsx"))
+
+
+def test_a_missing_table_is_told_in_a_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"`path` must be an existing file; got .*no.csv"):
+        read_table(tmp_path / "no.csv")
+
+
+def test_parquet_keeps_its_index_and_its_numbers(tmp_path):
+    frame = pd.DataFrame({"kind": pd.Categorical(["T", "B"]), "a": np.float32([1.5, 2]), "b": np.int16([3, 4])})
+    frame.index = pd.Index([11, 12])
+    frame.to_parquet(tmp_path / "t.parquet")
+    adata = read_table(tmp_path / "t.parquet", label="kind")
+    assert list(adata.obs_names) == ["11", "12"]
+    assert adata.X.dtype == np.float32
+    np.testing.assert_array_equal(adata.X, [[1.5, 3], [2, 4]])
+
+
+def test_parquet_without_an_index_names_samples_by_its_first_column(tmp_path):
+    frame = pd.DataFrame({"sample_id": [7, 8], "kind": ["T", "B"], "a": [0.1, 0.2]})
+    frame.to_parquet(tmp_path / "t.parquet", index=False)
+    adata = read_table(tmp_path / "t.parquet", label="kind")
+    assert list(adata.obs_names) == ["7", "8"]
+    assert list(adata.var_names) == ["a"]
+
+
+def test_parquet_numbers_of_every_kind_are_features(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "nullable": pd.array([1, None], dtype="Int64"),
+            "flag": [True, None],
+            "price": [Decimal("1.5"), Decimal("2.5")],
+            "big": [1e300, 0.1],
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    adata = read_table(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(adata.X, [[1, 1, 1.5, 1e300], [np.nan, np.nan, 2.5, 0.1]])
+    assert adata.X.dtype == np.float64
+
+
+def test_parquet_text_and_dates_and_lists_are_annotations(tmp_path):
+    dates = pd.to_datetime(["2017-03-06", "2020-01-01"])
+    frame = pd.DataFrame({"tags": [["a"], ["b", "c"]], "day": dates, "kind": ["T", "B"], "a": [1.0, 2.0]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert list(read_table(tmp_path / "t.parquet").obs.columns) == ["tags", "day", "kind"]
+
+
+def test_parquet_with_repeated_columns_is_refused(tmp_path):
+    pa.parquet.write_table(pa.table([[1], [2]], names=["a", "a"]), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"unique column names; got .*t.parquet with 'a'"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_parquet_with_an_index_of_two_levels_is_refused(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)]))
+    frame.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"one name for each sample; got .*t.parquet, whose index has 2 levels"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_parquet_without_rows_is_refused(tmp_path):
+    pd.DataFrame({"a": np.empty(0)}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"a table with rows; got .*t.parquet, which has none"):
+        read_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.h5ad"])
+@pytest.mark.parametrize("content", [b"", b"hello, world"])
+def test_a_foreign_file_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"`path` must be a sound .*; got .*{name}, where reading fails"):
+        read_table(tmp_path / name)
+
+
+def test_hdf5_that_is_not_anndata_is_refused(tmp_path):
+    with h5py.File(tmp_path / "t.h5ad", "w") as file:
+        file["0/DATA/0/matrix"] = np.zeros((2, 2))
+    with pytest.raises(ValueError, match=r"sound AnnData file \(.h5ad\); got .*t.h5ad, where reading fails"):
+        read_table(tmp_path / "t.h5ad")
+
+
+def test_h5ad_is_read_as_it_was_written(tmp_path):
+    annotated().write_h5ad(tmp_path / "t.h5ad")
+    adata = read_table(tmp_path / "t.h5ad", label="kind", group="donor")
+    np.testing.assert_array_equal(adata.X, annotated().X)
+    with pytest.raises(
+        ValueError, match=r"`label` must be a column of .*t.h5ad; got 'knd'. The closest names are 'kind'"
+    ):
+        read_table(tmp_path / "t.h5ad", label="knd")
+
+
+def test_idx_images_come_through_the_same_door(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 9, 5]))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 7]))
+    for path in (tmp_path, tmp_path / "train-images-idx3-ubyte"):
+        table = from_anndata(read_table(path, label="label"), label="label")
+        assert (table.X.tolist(), table.y.tolist(), table.image_shape) == ([[9, 5]], ["7"], (1, 2))
+
+
+def test_anndata_becomes_plain_arrays():
+    table = from_anndata(annotated(), label="kind", group="donor")
+    assert isinstance(table, Table)
+    np.testing.assert_array_equal(table.X, annotated().X)
+    assert table.y.dtype == object
+    assert (table.y.tolist(), table.groups.tolist()) == (["T", "B", "T"], [1, 2, 1])
+    assert (table.feature_names.tolist(), table.sample_names.tolist()) == (["CD3E", "CD19"], ["s1", "s2", "s3"])
+    assert table.image_shape is None
+    assert from_anndata(annotated()).y is None
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pd.Categorical([3, 1, 3]), "i"),
+        (pd.array([3, 1, 3], dtype="Int64"), "i"),
+        (pd.Categorical([0.5, 1, 0.5]), "f"),
+        ([True, False, True], "b"),
+        (pd.array(["a", "b", "a"], dtype="string"), "O"),
+        (["a", "b", "a"], "O"),
+    ],
+)
+def test_labels_keep_the_kind_of_their_values(column, kind):
+    adata = annotated()
+    adata.obs["kind"] = column
+    y = from_anndata(adata, label="kind").y
+    assert isinstance(y, np.ndarray)
+    assert y.dtype.kind == kind
+    assert y.tolist() == list(column)
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_array])
+def test_sparse_data_stay_sparse(form):
+    adata = annotated(layers={"counts": form(np.eye(3, 2))})
+    table = from_anndata(adata, layer="counts")
+    assert isinstance(table.X, form)
+    np.testing.assert_array_equal(table.X.toarray(), np.eye(3, 2))
+
+
+def test_backed_and_sliced_anndata_give_arrays_in_memory(tmp_path):
+    annotated().write_h5ad(tmp_path / "t.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "t.h5ad", backed="r")
+    assert type(from_anndata(backed).X) is np.ndarray
+    backed.file.close()
+    sliced = from_anndata(annotated()[:, ["CD19"]])
+    assert type(sliced.X) is np.ndarray
+    np.testing.assert_array_equal(sliced.X, [[1], [3], [5]])
+
+
+def test_image_shape_survives_a_file(tmp_path):
+    annotated(uns={"image_shape": [1, 2]}).write_h5ad(tmp_path / "t.h5ad")
+    assert from_anndata(read_table(tmp_path / "t.h5ad")).image_shape == (1, 2)
+
+
+def test_an_image_shape_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"one feature for each pixel .*got \(2, 2\) and 2 features"):
+        from_anndata(annotated(uns={"image_shape": [2, 2]}))
+
+
+def test_a_missing_layer_is_answered_with_the_layers():
+    adata = annotated(layers={"counts": np.eye(3, 2)})
+    with pytest.raises(ValueError, match=r"`layer` must be a name in adata.layers; got 'count'. .*'counts'"):
+        from_anndata(adata, layer="count")
+
+
+def test_anndata_without_a_matrix_asks_for_a_layer():
+    adata = anndata.AnnData(obs=pd.DataFrame(index=["a"]), layers={"counts": np.ones((1, 2))})
+    with pytest.raises(ValueError, match=r"`layer` must be given where adata.X is empty.*'counts'"):
+        from_anndata(adata)
+
+
+def test_anndata_without_the_column_or_its_values_is_refused():
+    with pytest.raises(ValueError, match=r"`group` must be a column of adata.obs; got 'doner'. .* 'donor'"):
+        from_anndata(annotated(), group="doner")
+    adata = annotated()
+    adata.obs["kind"] = pd.Categorical(["T", None, "T"])
+    with pytest.raises(ValueError, match=r"`label` must be a column without missing values; .* 1 of 3 .* 's2'"):
+        from_anndata(adata, label="kind")
+
+
+def test_real_blood_cells_are_read_with_their_types(real_file: Callable[[str], Path]):
+    table = from_anndata(read_table(real_file("pbmc68k_reduced.h5ad"), label="bulk_labels"), label="bulk_labels")
+    assert table.X.shape == (700, 765)
+    assert len(set(table.y)) == 10
+    assert "CD14+ Monocyte" in table.y
