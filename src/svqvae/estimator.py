@@ -54,9 +54,10 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     latent_dim
         Number of latent dimensions.
     hidden
-        Widths of the hidden layers of the dense encoder; the decoder mirrors them.
+        Widths of the hidden layers of the dense encoder; the decoder mirrors them. None is one layer of 512
+        (prototype) or none (published, vqvae), as in the LINCS notebook.
     dropout
-        Share of input features left out at each training step of the dense encoder.
+        Share of input features left out at each training step of the dense encoder; None is 0.2 (prototype) or 0.
     likelihood
         What the decoder gives: "gaussian", "bounded" (tanh × `output_scale`), "bernoulli" for values in [0, 1], or
         "negative_binomial" for counts. "auto" is bounded for images and gaussian for tables.
@@ -128,8 +129,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         objective: Objective = "prototype",
         architecture: str | Pair = "dense",
         latent_dim: int = 128,
-        hidden: Sequence[int] = (512,),
-        dropout: float = 0.2,
+        hidden: Sequence[int] | None = None,
+        dropout: float | None = None,
         likelihood: str = "auto",
         output_scale: float | None = None,
         geometry: Geometry = "euclidean",
@@ -275,8 +276,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                 image_shape=self.image_shape_,
                 n_classes=len(self.classes_),
                 latent_dim=self.latent_dim,
-                hidden=self.hidden,
-                dropout=self.dropout,
+                hidden=parameters.resolve_hidden(self),
+                dropout=parameters.resolve_dropout(self),
                 likelihood=parameters.resolve_likelihood(self),
                 output_scale=self.output_scale or 1.0,
                 geometry=self.geometry,
@@ -292,14 +293,14 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
 
     def predict(self, X: Any) -> NDArray[np.generic]:
         """Return the class of the nearest code for each sample, (n,)."""
-        nearest: NDArray[np.generic] = self.classes_[self._distances(X).argmin(1)]
-        return nearest
+        nearest = self._distances(X).argmin(1)
+        return np.asarray(self.classes_[nearest])
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return class probabilities softmax(-d / temperature), (n, n_classes), d squared distances to the codes."""
         logits = -self._distances(X).astype(np.float64) / parameters.resolve_temperature(self)
         shares = np.exp(logits - logits.max(1, keepdims=True))
-        return np.asarray(shares / shares.sum(1, keepdims=True))
+        return np.asarray(shares / shares.sum(1, keepdims=True), dtype=np.float32)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the latent of each sample, (n, latent_dim)."""

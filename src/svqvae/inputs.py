@@ -88,11 +88,12 @@ def check_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], NDArray[n
             "SVQVAE requires y to be passed, but the target y is None. Pass labels, or `label=` with AnnData."
         )
     y = column_or_1d(y, warn=True)
-    missing = np.flatnonzero(pd.isna(y))
+    is_infinite = np.isinf(y) if y.dtype.kind == "f" else np.zeros(len(y), dtype=bool)
+    missing = np.flatnonzero(pd.isna(y) | is_infinite)
     if len(missing):
         raise ValueError(
-            f"`y` must have a label for each sample; {len(missing)} are missing (NaN), the first in row {missing[0]}. "
-            "Drop these samples."
+            f"`y` must have a label for each sample; {len(missing)} are NaN or infinite, the first in row "
+            f"{missing[0]}. Drop these samples."
         )
     check_classification_targets(y)
     if len(y) != n_samples:

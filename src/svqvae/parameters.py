@@ -48,12 +48,12 @@ def check_parameters(model: "SVQVAE") -> None:
     _check_choice("precision", model.precision, PRECISIONS)
     for name, least, is_least_allowed, is_whole in NUMBERS:
         _check_number(name, getattr(model, name), least, is_least_allowed, is_whole)
-    for name in ("validation_fraction", "dropout"):
-        value = getattr(model, name)
+    for name, value in (("validation_fraction", model.validation_fraction), ("dropout", resolve_dropout(model))):
         if not isinstance(value, int | float | np.number) or not 0 <= value < 1:
             raise ValueError(f"`{name}` must be at least 0 and below 1; got {value!r}.")
-    if any(not isinstance(width, int | np.integer) or width < 1 for width in model.hidden):
-        raise ValueError(f"`hidden` must hold whole numbers of at least 1; got {tuple(model.hidden)!r}.")
+    hidden = resolve_hidden(model)
+    if any(not isinstance(width, int | np.integer) or width < 1 for width in hidden):
+        raise ValueError(f"`hidden` must hold whole numbers of at least 1; got {hidden!r}.")
     if model.devices != 1:
         raise ValueError(f"`devices` must be 1: this version trains in one process; got {model.devices!r}.")
     _check_objective(model)
@@ -144,6 +144,20 @@ def resolve_weights(model: "SVQVAE") -> Mapping[str, float]:
     if model.objective == "published":
         weights |= {"codebook_divergence": -1.0, "divergence": -model.divergence_cost}
     return weights
+
+
+def resolve_hidden(model: "SVQVAE") -> tuple[int, ...]:
+    """Return the widths of the hidden layers: one of 512, or none for the published objectives."""
+    if model.hidden is not None:
+        return tuple(model.hidden)
+    return (512,) if model.objective == "prototype" else ()
+
+
+def resolve_dropout(model: "SVQVAE") -> float:
+    """Return the share of features left out in training: 0.2, or 0 for the published objectives."""
+    if model.dropout is not None:
+        return model.dropout
+    return 0.2 if model.objective == "prototype" else 0.0
 
 
 def resolve_temperature(model: "SVQVAE") -> float:

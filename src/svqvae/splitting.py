@@ -10,7 +10,8 @@ def split_validation(y: Index, groups: Index | None, fraction: float, seed: int)
     """Return the rows to train on and the rows to validate on, both in rising order.
 
     Without groups each class gives the asked share of its samples, rounded, and keeps at least one. With groups,
-    whole groups are drawn until the share is reached; a class that would lose all of its groups keeps its samples.
+    whole groups are drawn until the share is reached; the groups of a class that would lose all of its samples come
+    back.
 
     Parameters
     ----------
@@ -42,5 +43,5 @@ def split_validation(y: Index, groups: Index | None, fraction: float, seed: int)
         before = np.concatenate([[0], np.cumsum(sizes[order])[:-1]])
         is_held_out = np.isin(groups, order[before + sizes[order] / 2 <= fraction * len(y)])
         lost = np.setdiff1d(y, y[~is_held_out])
-        is_held_out &= ~np.isin(y, lost)
+        is_held_out &= ~np.isin(groups, groups[np.isin(y, lost)])
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)

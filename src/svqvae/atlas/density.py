@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 # A class is split into clouds of at least so many samples, and into at most so many clouds.
-MIN_CLOUD, MAX_CLOUDS = 100, 20
+MIN_CLOUD, MAX_CLOUDS = 100, 50
 # Directions kept per cloud; the variance beyond them is spread evenly.
 MAX_RANK = 128
 
@@ -75,6 +75,8 @@ def fit_density(latents: NDArray[np.float32], y: NDArray[np.int64], n_classes: i
     for k in range(n_classes):
         own = latents[y == k].astype(np.float64)
         n_clouds = int(np.clip(len(own) // MIN_CLOUD, 1, MAX_CLOUDS))
+        if n_clouds > 1:
+            n_clouds = min(n_clouds, len(np.unique(own, axis=0)))
         cloud = kmeans2(own, n_clouds, minit="++", rng=rng)[1] if n_clouds > 1 else np.zeros(len(own), dtype=np.int32)
         for number in np.unique(cloud):
             members.append(own[cloud == number])

@@ -5,8 +5,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-# Codes nearer to each other than this share of the typical distance between codes count as one.
-MERGED = 0.05
+# Codes nearer to each other than this share of the typical distance of a sample to its class mean count as one.
+MERGED = 0.1
 # A code further from its class mean than this many times the typical sample of the class is displaced.
 DISPLACED = 1.0
 
@@ -50,18 +50,23 @@ def code_health(
     n_own = np.bincount(y, minlength=n_classes)
     n_foreign = np.bincount(nearest[nearest != y], minlength=n_classes)
     n_nearest = np.bincount(nearest, minlength=n_classes)
+    to_mean, radius = _distances_and_radii(latents, y, codes)
     between = cdist(codes, codes)
-    typical = np.sqrt((between**2).sum() / max(1, n_classes * (n_classes - 1)))
     np.fill_diagonal(between, np.inf)
     partner = between.argmin(1)
-    is_merged = between.min(1) <= MERGED * typical
-    displacement = _displacements(latents, y, codes)
+    is_merged = between.min(1) <= MERGED * np.sqrt((n_own * radius**2).sum() / len(y))
+    # A class of one sample has no radius; only a code off that sample is displaced.
+    displacement = to_mean / np.maximum(radius, 1e-6 * (1 + np.linalg.norm(codes, axis=1)))
     return pd.DataFrame(
         {
             "n_own": n_own,
             "n_foreign": n_foreign,
             "is_silent": n_nearest == 0,
-            "merged_with": [classes[j] if merged else None for j, merged in zip(partner, is_merged, strict=True)],
+            "merged_with": pd.Series(
+                [classes[j] if merged else None for j, merged in zip(partner, is_merged, strict=True)],
+                index=pd.Index(classes),
+                dtype=object,
+            ),
             "displacement": displacement,
             "is_displaced": displacement > DISPLACED,
             "is_outnumbered": n_foreign >= n_own,
@@ -70,20 +75,17 @@ def code_health(
     )
 
 
-def _displacements(
+def _distances_and_radii(
     latents: NDArray[np.float32], y: NDArray[np.int64], codes: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Return per class the distance of code and class mean over the root mean square radius of the class."""
-    result = np.zeros(len(codes))
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return per class the distance of code and class mean, and the root mean square radius around that mean."""
+    distances, radii = np.zeros(len(codes)), np.zeros(len(codes))
     for k, code in enumerate(codes):
         own = latents[y == k].astype(np.float64)
         if len(own):
-            center = own.mean(0)
-            radius = np.sqrt(((own - center) ** 2).sum(1).mean())
-            distance = np.linalg.norm(code - center)
-            # A class of one sample has no radius; only a code off that sample is displaced.
-            result[k] = distance / max(radius, 1e-6 * (1 + np.linalg.norm(center)))
-    return result
+            distances[k] = np.linalg.norm(code - own.mean(0))
+            radii[k] = np.sqrt(((own - own.mean(0)) ** 2).sum(1).mean())
+    return distances, radii
 
 
 def describe_health(health: pd.DataFrame) -> str:

@@ -34,8 +34,8 @@ def write_run(folder: Path | str, tensors: Mapping[str, NDArray[np.generic]], ru
     if folder.is_file():
         raise NotADirectoryError(f"`folder` must be a folder; got the file {folder}. Give another name.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / TENSORS, save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
     text = json.dumps({"format_version": FORMAT_VERSION, **run}, indent=2, ensure_ascii=False)
+    write_whole(folder / TENSORS, save({name: np.require(array, requirements="C") for name, array in tensors.items()}))
     write_whole(folder / RUN, text.encode())
 
 

@@ -63,8 +63,8 @@ def fit_scaling(X: NDArray[np.number], kind: Kind) -> Scaling:
     values = _log_shares(X) if kind == "counts" else X
     center = values.mean(axis=0, dtype=np.float64)
     scale = values.std(axis=0, dtype=np.float64)
-    # Rounding leaves a constant feature a spread of about 1e-16 of its value, which must not be magnified.
-    is_constant = scale <= 1e-12 * np.maximum(np.abs(center), 1e-300)
+    # Rounding leaves a constant feature a tiny spread, which must not be magnified.
+    is_constant = (values.max(axis=0) == values.min(axis=0)) | (scale == 0)
     return Scaling(kind, center, np.where(is_constant, 1.0, scale))
 
 

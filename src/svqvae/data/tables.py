@@ -1,13 +1,9 @@
 """The door for data: a file becomes AnnData, and AnnData becomes the arrays that a model is fitted to."""
 
-import csv
 import difflib
-import gzip
 import math
 import warnings
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +14,22 @@ import pandas as pd
 from scipy.sparse import sparray, spmatrix
 
 from svqvae.data.images import read_image_folder
+from svqvae.data.text import (
+    MOSTLY,
+    SEPARATORS,
+    is_text,
+    list_some,
+    names_samples,
+    number_share,
+    read_text,
+    require_sound_header,
+    told_in_a_sentence,
+)
 
 if TYPE_CHECKING:
     import anndata
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 _SUPPORTED = ".csv, .tsv, .txt (each also with .gz), .parquet, .h5ad, or a folder of IDX files"
-_ID_NAMES = {"", "unnamed: 0", "sample", "sample_id", "id", "sig_id", "cell_id", "barcode", "cell", "index"}
-# "None" is left out: it is a frequent name for untreated samples.
-_MISSING = ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "null", "NULL"]
-_MOSTLY = 0.8
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ def read_table(path: Path | str, *, label: str | None = None, group: str | None 
         adata = _read_h5ad(path)
     elif suffix == ".parquet":
         adata = _annotated(*_read_parquet(path, roles), roles, path)
-    elif suffix in _SEPARATORS:
-        adata = _annotated(*_read_text(path, _SEPARATORS[suffix], roles), roles, path)
+    elif suffix in SEPARATORS:
+        adata = _annotated(*read_text(path, SEPARATORS[suffix], roles), roles, path)
     else:
         raise ValueError(f"`path` must be one of {_SUPPORTED}; got {path}. Convert the file, or rename it.")
     _require_roles(adata.obs, roles, str(path))
@@ -155,115 +157,17 @@ def from_anndata(
 
 
 def _suffix(path: Path) -> str:
-    packed_text = path.suffix.lower() == ".gz" and Path(path.stem).suffix.lower() in _SEPARATORS
+    packed_text = path.suffix.lower() == ".gz" and Path(path.stem).suffix.lower() in SEPARATORS
     return Path(path.stem if packed_text else path.name).suffix.lower()
-
-
-def _read_text(path: Path, separator: str, roles: Mapping[str, str]) -> tuple[pd.DataFrame, list[str] | None]:
-    names = _header(path, separator)
-    _require_sound_header(names, path)
-    packing = "gzip" if path.suffix.lower() == ".gz" else None
-    layout: dict[str, Any] = {"sep": separator, "header": 0, "names": names, "compression": packing}
-    layout["encoding"] = "utf-8-sig"
-    with _told_in_a_sentence(path, "table"):
-        # As text and with nothing missing, so that the samples "007" and "NA" keep their names.
-        first = pd.read_csv(path, usecols=[0], dtype=str, na_filter=False, **layout)[names[0]]
-    has_ids = _names_samples(first, roles)
-    with _told_in_a_sentence(path, "table"):
-        frame = pd.read_csv(
-            path,
-            dtype={names[0]: str} if has_ids else None,
-            keep_default_na=False,
-            na_values=_MISSING,
-            float_precision="round_trip",
-            low_memory=False,
-            **layout,
-        )
-    if has_ids:
-        frame = frame.drop(columns=names[0])
-    return _with_long_integers(frame, roles), first.tolist() if has_ids else None
-
-
-def _header(path: Path, separator: str) -> list[str]:
-    """Return the column names, with an empty one in front where the row names have no header, as R writes them."""
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
-    with (
-        _told_in_a_sentence(path, "table"),
-        opened(path, "rt", encoding="utf-8-sig", newline="") as file,
-    ):
-        rows = (row for row in csv.reader(file, delimiter=separator) if row)
-        names, values = next(rows, []), next(rows, [])
-    if not values:
-        found = "has only a header" if names else "is empty"
-        raise ValueError(
-            f"`path` must be a table with a header and rows; got {path}, which {found}. Give another file."
-        )
-    n_extra = len(values) - len(names)
-    if n_extra > 1 or (n_extra == 1 and values[-1] == ""):
-        raise ValueError(
-            f"`path` must have as many cells in each row as in its header; got {path} with {len(names)} names and "
-            f"{len(values)} cells in the first row. Remove separators at the ends of rows, or complete the header."
-        )
-    return ["", *names] if n_extra == 1 else names
-
-
-@contextmanager
-def _told_in_a_sentence(path: Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError, EOFError, zlib.error, csv.Error, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        hint = "Save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "Check how it was written or copied"
-        raise ValueError(
-            f"`path` must be a sound {what}; got {path}, where reading fails: {reason.rstrip('.')}. {hint}."
-        ) from error
-
-
-def _require_sound_header(names: list[str], path: Path) -> None:
-    repeated = pd.Index(names)[pd.Index(names).duplicated()].unique()
-    if len(repeated):
-        raise ValueError(
-            f"`path` must have unique column names; got {path} with {_some(repeated)} more than once. "
-            "Rename the columns, or name those that have no name."
-        )
-    if "" in names[1:]:
-        raise ValueError(
-            f"`path` must have a name for each column; got {path}, where column {names.index('', 1) + 1} has none. "
-            "Name the column, or remove it."
-        )
-
-
-def _names_samples(column: "pd.Series[Any]", roles: Mapping[str, str]) -> bool:
-    name = str(column.name)
-    if name in roles.values():
-        return False
-    if name.strip().lower() in _ID_NAMES:
-        return True
-    is_complete_text = _is_text(column) and not column.isin([*_MISSING, None]).any()
-    return is_complete_text and bool(column.is_unique) and _number_share(column) < _MOSTLY
-
-
-def _is_text(column: "pd.Series[Any]") -> bool:
-    return pd.api.types.infer_dtype(column, skipna=True) == "string"
-
-
-def _number_share(column: "pd.Series[Any]") -> float:
-    return float(pd.to_numeric(column.dropna(), errors="coerce").notna().mean())
-
-
-def _with_long_integers(frame: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
-    # pandas leaves integers beyond 64 bits as text.
-    texts = [str(name) for name in frame.columns if name not in roles.values() and _is_text(frame[name])]
-    return frame.assign(**{name: frame[name].astype(float) for name in texts if _number_share(frame[name]) == 1})
 
 
 def _read_parquet(path: Path, roles: Mapping[str, str]) -> tuple[pd.DataFrame, list[str] | None]:
     import pyarrow.parquet
 
-    with _told_in_a_sentence(path, "Parquet file"):
+    with told_in_a_sentence(path, "Parquet file"):
         names = [str(name) for name in pyarrow.parquet.read_schema(path).names]
-    _require_sound_header(names, path)
-    with _told_in_a_sentence(path, "Parquet file"):
+    require_sound_header(names, path)
+    with told_in_a_sentence(path, "Parquet file"):
         frame = pd.read_parquet(path)
     frame.columns = frame.columns.astype(str)
     if isinstance(frame.index, pd.MultiIndex):
@@ -273,7 +177,7 @@ def _read_parquet(path: Path, roles: Mapping[str, str]) -> tuple[pd.DataFrame, l
         )
     if not isinstance(frame.index, pd.RangeIndex):
         return frame, frame.index.astype(str).tolist()
-    if frame.empty or not _names_samples(frame.iloc[:, 0], roles):
+    if frame.empty or not names_samples(frame.iloc[:, 0], roles):
         return frame, None
     return frame.iloc[:, 1:], frame.iloc[:, 0].astype(str).tolist()
 
@@ -287,15 +191,20 @@ def _annotated(frame: pd.DataFrame, ids: list[str] | None, roles: Mapping[str, s
     columns = [str(name) for name in frame.columns]
     for role, column in roles.items():
         _require_column(role, column, columns, str(path))
-    is_feature = {name: name not in roles.values() and _is_numeric(frame[name]) for name in columns}
-    features = [name for name in columns if is_feature[name]]
-    annotations = [name for name in columns if not is_feature[name]]
+    # Many thousand columns: the dtype tells for almost all of them, without taking the column out.
+    features = [
+        name
+        for name, dtype in zip(columns, frame.dtypes, strict=True)
+        if name not in roles.values() and (pd.api.types.is_numeric_dtype(dtype) or _holds_numbers(frame[name]))
+    ]
+    known = set(features)
+    annotations = [name for name in columns if name not in known]
     for name in annotations:
         if name not in roles.values():
             _refuse_mostly_numbers(frame[name], names, path)
     if not features:
         raise ValueError(
-            f"`path` must have a column of numbers; got {path} with the columns {_some(columns) or 'none'}. "
+            f"`path` must have a column of numbers; got {path} with the columns {list_some(columns) or 'none'}. "
             "Check that the suffix fits the separator: .csv for commas, .tsv and .txt for tabs."
         )
     obs = frame[annotations].set_axis(names)
@@ -314,21 +223,19 @@ def _sample_names(frame: pd.DataFrame, ids: list[str] | None, path: Path) -> "pd
     repeated = names[names.duplicated()].unique()
     if len(repeated):
         raise ValueError(
-            f"`path` must have unique sample names; got {path} with {_some(repeated)} more than once. "
+            f"`path` must have unique sample names; got {path} with {list_some(repeated)} more than once. "
             "Make them unique, or rename the column if it does not name samples."
         )
     return names
 
 
-def _is_numeric(column: "pd.Series[Any]") -> bool:
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return True
+def _holds_numbers(column: "pd.Series[Any]") -> bool:
     # Booleans with gaps, and decimals, arrive as objects.
     return pd.api.types.infer_dtype(column, skipna=True) in {"boolean", "decimal"}
 
 
 def _refuse_mostly_numbers(column: "pd.Series[Any]", names: "pd.Index[str]", path: Path) -> None:
-    if not _is_text(column) or _number_share(column) < _MOSTLY:
+    if not is_text(column) or number_share(column) < MOSTLY:
         return
     is_bad = column.notna().to_numpy() & pd.to_numeric(column, errors="coerce").isna().to_numpy()
     if is_bad.any():
@@ -350,7 +257,7 @@ def _numbers(frame: pd.DataFrame) -> npt.NDArray[Any]:
 def _read_h5ad(path: Path) -> "anndata.AnnData":
     import anndata
 
-    with _told_in_a_sentence(path, "AnnData file (.h5ad)"), warnings.catch_warnings():
+    with told_in_a_sentence(path, "AnnData file (.h5ad)"), warnings.catch_warnings():
         # Whoever reads a file cannot change that it was written long ago.
         warnings.simplefilter("ignore", anndata.OldFormatWarning)
         warnings.filterwarnings("ignore", "Moving element from", FutureWarning)
@@ -364,7 +271,7 @@ def _require_roles(obs: pd.DataFrame, roles: Mapping[str, str], where: str) -> N
         if is_missing.any():
             raise ValueError(
                 f"`{role}` must be a column without missing values; got {column!r} of {where}, where "
-                f"{is_missing.sum()} of {len(obs)} samples have none: {_some(obs.index[is_missing])}. "
+                f"{is_missing.sum()} of {len(obs)} samples have none: {list_some(obs.index[is_missing])}. "
                 "Remove those samples, or name what they are."
             )
 
@@ -373,19 +280,14 @@ def _require_column(role: str, column: str, columns: list[str], where: str) -> N
     if column not in columns:
         raise ValueError(
             f"`{role}` must be a column of {where}; got {column!r}. {_closest(column, columns)}"
-            f"columns are {_some(columns) or 'none'}."
+            f"columns are {list_some(columns) or 'none'}."
         )
 
 
 def _closest(name: str, names: Iterable[str]) -> str:
     by_lower_case = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)
-    return f"The closest names are {_some(by_lower_case[match] for match in close)}; " if close else "The "
-
-
-def _some(values: Iterable[Any]) -> str:
-    texts = [repr(str(value)) for value in values]
-    return ", ".join(texts[:5]) + (f" (+{len(texts) - 5} more)" if len(texts) > 5 else "")
+    return f"The closest names are {list_some(by_lower_case[match] for match in close)}; " if close else "The "
 
 
 def _matrix(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | spmatrix | sparray:
@@ -393,12 +295,12 @@ def _matrix(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | s
     if layer is not None and layer not in layers:
         raise ValueError(
             f"`layer` must be a name in adata.layers; got {layer!r}. {_closest(layer, layers)}"
-            f"layers are {_some(layers) or 'none'}."
+            f"layers are {list_some(layers) or 'none'}."
         )
     X = adata.X if layer is None else adata.layers[layer]
     if X is None:
         raise ValueError(
-            f"`layer` must be given where adata.X is empty; got None. The layers are {_some(layers) or 'none'}."
+            f"`layer` must be given where adata.X is empty; got None. The layers are {list_some(layers) or 'none'}."
         )
     return X if isinstance(X, (spmatrix, sparray)) else np.asarray(X)
 

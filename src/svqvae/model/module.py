@@ -150,6 +150,9 @@ def build_module(
         encoder, decoder = networks.convolutional(image_shape, latent_dim)
     else:
         encoder, decoder = networks.published_mnist()
+    if objective != "prototype" and architecture in ("dense", "conv"):
+        # Both published encoders end so; it bounds latents that the divergence terms would drive off.
+        encoder = nn.Sequential(encoder, nn.Tanh())
     codebook = ClassMeanCodes if objective == "prototype" else GradientCodes
     module = SVQVAEModule(
         encoder,
@@ -179,7 +182,12 @@ def _check_shapes(module: SVQVAEModule, sample_shape: tuple[int, ...], latent_di
             f"`latent_dim` must be what the encoder gives, {latents.flatten(1).shape[1]}, for samples of shape "
             f"{sample_shape}; got {latent_dim}."
         )
-    decoded = module.decoder(latents.flatten(1))
+    try:
+        decoded = module.decoder(latents.flatten(1))
+    except RuntimeError as error:
+        raise ValueError(
+            f"`architecture` must have a decoder for {latent_dim} latent dimensions; it fails on them: {error}"
+        ) from error
     if tuple(decoded.shape) != (2, *sample_shape):
         raise ValueError(
             f"`architecture` must have a decoder that gives samples of shape {sample_shape}; it gives "

@@ -76,7 +76,7 @@ class ClassMeanCodes(nn.Module):
         counts, sums = class_sums(latents, y, len(self.codes))
         self.counts.mul_(self.decay).add_(counts, alpha=1 - self.decay)
         self.sums.mul_(self.decay).add_(sums, alpha=1 - self.decay)
-        seen = self.counts > 0
+        seen = counts > 0
         self.codes[seen] = self.sums[seen] / self.counts[seen, None]
 
     @torch.no_grad()

@@ -8,16 +8,19 @@ from typing import cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
+from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from svqvae.model.batches import Batch, MemoryBatches
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.objective import Loss
 from svqvae.model.quantizer import ClassMeanCodes, class_sums
 
-Row = dict[str, float]
+Row = dict[str, float | int]
+# Share of training in which the learning rate rises, and share of it with which the decoder settles.
+RISE, SETTLING_RATE = 0.2, 0.1
 OnEpoch = Callable[[int, int, Mapping[str, float]], None]
 
 
@@ -77,13 +80,14 @@ def train(
     """
     history: list[Row] = []
     best = _Best(patience)
-    settles = isinstance(module.quantizer, ClassMeanCodes)
+    trained = [weight for weight in module.parameters() if weight.requires_grad]
+    settles = isinstance(module.quantizer, ClassMeanCodes) and n_settling_epochs > 0
     n_in_all = n_epochs + (n_settling_epochs if settles else 0)
 
-    def one_epoch(network: nn.Module, optimizer: Optimizer, scheduler: LRScheduler, is_augmented: bool) -> Row:
+    def one_epoch(network: _FabricModule, optimizer: _FabricOptimizer, scheduler: LRScheduler, settling: bool) -> None:
         epoch, start = len(history), time.monotonic()
         row: Row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
-        row |= _step_through(network, batches.epoch(epoch, is_augmented), loss, fabric, optimizer, scheduler)
+        row |= _step_through(network, batches.epoch(epoch, not settling), loss, fabric, optimizer, scheduler, settling)
         if validation is not None:
             row |= _evaluate(network, validation.once(), loss, fabric)
         history.append(row | {"seconds": time.monotonic() - start})
@@ -92,33 +96,34 @@ def train(
                 f"Training broke down in epoch {epoch + 1}: the loss is {row['loss']}. Use a `learning_rate` below "
                 f"{learning_rate:g}, or look for extreme values in `X`."
             )
+        if not settling:
+            best.keep(module, row)
         on_epoch(epoch, n_in_all, history[-1])
-        return row
 
     try:
-        optimizer, scheduler = _optimize_all(module, loss, learning_rate, weight_decay, n_epochs * batches.n_batches)
-        network, optimizer = fabric.setup(module, optimizer)
-        if settles:
-            _set_exact_codes(network, batches, fabric)
+        rule, scheduler = _optimize_all(module, loss, learning_rate, weight_decay, n_epochs * batches.n_batches)
+        network, optimizer = fabric.setup(module, rule)
+        _set_exact_codes(network, batches, fabric)
         while len(history) < n_epochs and not best.is_over:
-            row = one_epoch(network, optimizer, scheduler, is_augmented=True)
-            best.keep(module, row)
+            one_epoch(network, optimizer, scheduler, settling=False)
         best.restore(module)
+        _set_exact_codes(network, batches, fabric)
         if settles:
-            _set_exact_codes(network, batches, fabric)
             n_in_all = len(history) + n_settling_epochs
-            optimizer, scheduler = _optimize_decoder(module, learning_rate / 3, n_settling_epochs * batches.n_batches)
-            network, optimizer = fabric.setup(module, optimizer)
+            rule, scheduler = _optimize_decoder(module, learning_rate, n_settling_epochs * batches.n_batches)
+            network, optimizer = fabric.setup(module, rule)
             while len(history) < n_in_all:
-                one_epoch(network, optimizer, scheduler, is_augmented=False)
+                one_epoch(network, optimizer, scheduler, settling=True)
     except KeyboardInterrupt:
-        best.restore(module)
         if not history:
             raise
-        if settles:
-            _set_exact_codes(network, batches, fabric)
-        history[-1]["interrupted"] = 1.0
-    module.requires_grad_(True).eval().to("cpu")
+        if len(history) <= n_epochs:
+            best.restore(module)
+        _set_exact_codes(network, batches, fabric)
+        history[-1]["interrupted"] = 1
+    for weight in trained:
+        weight.requires_grad_(True)
+    module.eval().to("cpu")
     return history
 
 
@@ -130,29 +135,36 @@ def _optimize_all(
         optimizer: Optimizer = Adam(module.parameters(), learning_rate, amsgrad=True)
         return optimizer, LambdaLR(optimizer, lambda _: 1.0)
     optimizer = AdamW(module.parameters(), learning_rate, weight_decay=weight_decay)
-    return optimizer, OneCycleLR(optimizer, learning_rate, total_steps=n_steps + 1, pct_start=0.2)
+    return optimizer, LambdaLR(optimizer, lambda step: _one_cycle((step + 1) / (n_steps + 1)))
+
+
+def _one_cycle(progress: float) -> float:
+    """Return the share of the full learning rate: half a cosine up for a fifth of the way, then one down."""
+    if progress < RISE:
+        return (1 - math.cos(math.pi * progress / RISE)) / 2
+    return (1 + math.cos(math.pi * (progress - RISE) / (1 - RISE))) / 2
 
 
 def _optimize_decoder(module: SVQVAEModule, learning_rate: float, n_steps: int) -> tuple[Optimizer, LRScheduler]:
     """Fix encoder and codes; return an optimiser of the decoder whose rate falls linearly to nothing."""
     module.encoder.requires_grad_(False)
-    optimizer = Adam([*module.decoder.parameters(), *module.likelihood.parameters()], learning_rate)
+    optimizer = Adam([*module.decoder.parameters(), *module.likelihood.parameters()], SETTLING_RATE * learning_rate)
     return optimizer, LambdaLR(optimizer, lambda step: max(0.0, 1 - step / n_steps))
 
 
 def _step_through(
-    network: nn.Module,
+    network: _FabricModule,
     steps: Iterable[Batch],
     loss: Loss,
     fabric: Fabric,
-    optimizer: Optimizer,
+    optimizer: _FabricOptimizer,
     scheduler: LRScheduler,
+    settling: bool,
 ) -> Row:
     """Take one optimiser step per batch; return the mean of each loss term and of the loss."""
     module = cast("SVQVAEModule", network.module)
-    is_settling = not next(module.encoder.parameters()).requires_grad
     network.train()
-    module.encoder.train(not is_settling)
+    module.encoder.train(not settling)
     means = _Means()
     for step in steps:
         batch = step.to(fabric.device)
@@ -163,14 +175,14 @@ def _step_through(
         fabric.backward(total)
         optimizer.step()
         scheduler.step()
-        if isinstance(module.quantizer, ClassMeanCodes) and not is_settling:
+        if isinstance(module.quantizer, ClassMeanCodes) and not settling:
             module.quantizer.update(output.latents.detach(), batch.y)
         means.add({**terms, "loss": total}, len(batch.y))
     return means.row()
 
 
 @torch.no_grad()
-def _evaluate(network: nn.Module, steps: Iterable[Batch], loss: Loss, fabric: Fabric) -> Row:
+def _evaluate(network: _FabricModule, steps: Iterable[Batch], loss: Loss, fabric: Fabric) -> Row:
     """Return the mean of each loss term, of the loss and of the accuracy, on held-out samples."""
     module = cast("SVQVAEModule", network.module)
     network.eval()
@@ -185,11 +197,13 @@ def _evaluate(network: nn.Module, steps: Iterable[Batch], loss: Loss, fabric: Fa
 
 
 @torch.no_grad()
-def _set_exact_codes(network: nn.Module, batches: MemoryBatches, fabric: Fabric) -> None:
-    """Set the codes to the class means of the latents of all training samples, summed in double precision."""
+def _set_exact_codes(network: _FabricModule, batches: MemoryBatches, fabric: Fabric) -> None:
+    """Set class-mean codes to the means of the latents of all training samples, summed in double precision."""
     module = cast("SVQVAEModule", network.module)
+    quantizer = module.quantizer
+    if not isinstance(quantizer, ClassMeanCodes):
+        return
     network.eval()
-    quantizer = cast("ClassMeanCodes", module.quantizer)
     n_classes, latent_dim = quantizer.codes.shape
     counts = torch.zeros(n_classes, dtype=torch.float64, device=fabric.device)
     sums = torch.zeros(n_classes, latent_dim, dtype=torch.float64, device=fabric.device)

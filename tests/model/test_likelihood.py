@@ -1,0 +1,118 @@
+"""The likelihoods against scipy and numpy."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+from torch.nn import functional
+
+from svqvae.model.likelihood import LIKELIHOODS, Bernoulli, Bounded, Gaussian, NegativeBinomial, build_likelihood
+
+N, P = 7, 5
+
+
+@pytest.fixture
+def output() -> torch.Tensor:
+    return torch.randn(N, P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def ones() -> torch.Tensor:
+    return torch.ones(N, dtype=torch.float64)
+
+
+def negative_binomial() -> NegativeBinomial:
+    likelihood = NegativeBinomial(P).double()
+    with torch.no_grad():
+        likelihood.log_dispersion.copy_(torch.linspace(-2, 3, P))
+    return likelihood
+
+
+def test_gaussian_mean_is_the_output_and_its_error_the_squared_one(output, ones) -> None:
+    target = torch.full_like(output, 0.5)
+    assert torch.equal(Gaussian().mean(output, ones), output)
+    expected = ((output.numpy() - 0.5) ** 2).mean()
+    assert Gaussian().error(output, target, ones).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+def test_bounded_is_the_scaled_tanh_of_the_notebooks(output, ones, scale: float) -> None:
+    target = torch.full_like(output, 0.5)
+    mean = scale * np.tanh(output.numpy())
+    np.testing.assert_allclose(Bounded(scale).mean(output, ones).numpy(), mean)
+    assert Bounded(scale).error(output, target, ones).item() == pytest.approx(((mean - 0.5) ** 2).mean())
+
+
+def test_bernoulli_error_is_the_negative_log_likelihood_of_scipy(output, ones) -> None:
+    target = (torch.arange(N * P).reshape(N, P) % 2).double()
+    mean = special.expit(output.numpy())
+    np.testing.assert_allclose(Bernoulli().mean(output, ones).numpy(), mean)
+    expected = -stats.bernoulli.logpmf(target.numpy(), mean).mean()
+    assert Bernoulli().error(output, target, ones).item() == pytest.approx(expected)
+
+
+def test_negative_binomial_error_is_the_negative_log_likelihood_of_scipy(output) -> None:
+    likelihood = negative_binomial()
+    size = torch.tensor([1.0, 3, 10, 50, 200, 1000, 1e5], dtype=torch.float64)
+    target = torch.poisson(size[:, None].expand(N, P) / P, generator=torch.Generator().manual_seed(1))
+    mean = size.numpy()[:, None] * special.softmax(output.numpy(), axis=1)
+    theta = np.exp(np.linspace(-2, 3, P))
+    expected = -stats.nbinom.logpmf(target.numpy(), theta, theta / (theta + mean)).mean()
+    np.testing.assert_allclose(likelihood.mean(output, size).detach().numpy(), mean)
+    assert likelihood.error(output, target, size).item() == pytest.approx(expected)
+
+
+def test_negative_binomial_means_add_up_to_the_size(output) -> None:
+    size = torch.arange(1, N + 1).double()
+    torch.testing.assert_close(negative_binomial().mean(output, size).sum(1), size)
+
+
+def test_negative_binomial_nears_poisson_as_its_dispersion_grows(output) -> None:
+    likelihood = NegativeBinomial(P).double()
+    with torch.no_grad():
+        likelihood.log_dispersion.fill_(20)
+    size = torch.full((N,), 30.0, dtype=torch.float64)
+    target = torch.arange(N * P).reshape(N, P).double() % 9
+    expected = -stats.poisson.logpmf(target.numpy(), likelihood.mean(output, size).detach().numpy()).mean()
+    assert likelihood.error(output, target, size).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_negative_binomial_stays_finite_for_extreme_outputs_in_single_precision() -> None:
+    likelihood = NegativeBinomial(2)
+    output = torch.tensor([[80.0, -80.0]], requires_grad=True)
+    error = likelihood.error(output, torch.tensor([[1e6, 0.0]]), torch.tensor([1e6]))
+    error.backward()
+    assert torch.isfinite(error)
+    assert torch.isfinite(output.grad).all()
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_the_order_of_features_and_samples_does_not_matter(output, name: str) -> None:
+    likelihood = build_likelihood(name, P, 3.0).double()
+    size = torch.arange(1, N + 1).double()
+    target = functional.one_hot(torch.arange(N) % P, P).double()
+    rows, columns = torch.randperm(N), torch.randperm(P)
+    moved = likelihood.error(output[rows][:, columns], target[rows][:, columns], size[rows])
+    torch.testing.assert_close(moved, likelihood.error(output, target, size))
+
+
+@pytest.mark.parametrize("name", ["gaussian", "bounded", "bernoulli"])
+def test_images_are_taken_as_well_as_rows(name: str) -> None:
+    likelihood = build_likelihood(name, 12, 1.0)
+    images, target = torch.randn(3, 1, 3, 4), torch.rand(3, 1, 3, 4)
+    assert likelihood.mean(images, torch.ones(3)).shape == images.shape
+    flat = likelihood.error(images.flatten(1), target.flatten(1), torch.ones(3))
+    torch.testing.assert_close(likelihood.error(images, target, torch.ones(3)), flat)
+
+
+def test_a_likelihood_is_found_by_its_name() -> None:
+    kinds = [type(build_likelihood(name, P, 2.0)) for name in LIKELIHOODS]
+    assert kinds == [Gaussian, Bounded, Bernoulli, NegativeBinomial]
+    bounded = build_likelihood("bounded", P, 2.0)
+    assert isinstance(bounded, Bounded)
+    assert bounded.scale == 2.0
+
+
+def test_an_unknown_likelihood_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"`likelihood` must be one of gaussian, .*negative_binomial; got 'poisson'"):
+        build_likelihood("poisson", P, 1.0)

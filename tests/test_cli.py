@@ -1,0 +1,124 @@
+"""The command line on real files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from svqvae import cli
+
+COLUMNS = [f"g{i}" for i in range(8)]
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(1)
+    kind = rng.choice(["a", "b"], 80)
+    values = rng.normal(size=(80, 8)) + 4 * (kind[:, None] == np.repeat(["a", "b"], 4))
+    table = pd.DataFrame(values, columns=COLUMNS)
+    table.insert(0, "kind", kind)
+    table.insert(1, "batch", np.arange(80) // 4)
+    path = tmp_path_factory.mktemp("table") / "t.csv"
+    table.to_csv(path, index_label="sample")
+    return path
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(argument) for argument in arguments])
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def folder(csv: Path) -> Path:
+    out = csv.parent / "run"
+    arguments = ["--label", "kind", "--group", "batch", "--epochs", "5", "--out", str(out), "--quiet"]
+    assert run("fit", csv, *arguments) == 0
+    return out
+
+
+def test_fit_writes_a_run_folder(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"model.safetensors", "run.json", "history.csv", "metrics.json"}
+    run_json = json.loads((folder / "run.json").read_text())
+    assert run_json["feature_names"] == COLUMNS
+    assert run_json["classes"]["values"] == ["a", "b"]
+    assert len(pd.read_csv(folder / "history.csv")) == 5
+    assert 0.9 <= json.loads((folder / "metrics.json").read_text())["training"]["accuracy"] <= 1
+
+
+def test_annotate_names_the_class_of_each_sample(csv: Path, folder: Path, tmp_path: Path) -> None:
+    shuffled = pd.read_csv(csv)[["sample", *reversed(COLUMNS), "kind"]]
+    shuffled["weight"] = 1.5
+    shuffled.to_csv(tmp_path / "new.csv", index=False)
+    assert run("annotate", folder, tmp_path / "new.csv", "--out", tmp_path / "out.csv") == 0
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert list(table) == ["sample", "class", "probability"]
+    assert (table["class"] == shuffled["kind"]).mean() > 0.9
+    assert table["sample"].tolist() == shuffled["sample"].tolist()
+
+
+def test_quiet_prints_nothing_and_loud_prints_the_table(csv: Path, tmp_path: Path, capsys) -> None:
+    arguments = ["fit", csv, "--label", "kind", "--epochs", "2", "--out"]
+    run(*arguments, tmp_path / "quiet", "--quiet")
+    assert capsys.readouterr().out == ""
+    run(*arguments, tmp_path / "loud")
+    out = capsys.readouterr().out
+    assert "80 samples × 9 features, 2 classes, 2 epochs." in out
+    assert "nearest class mean" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "CSV", "--label", "knd", "--out", "x"], "`label` must be a column of"),
+        (["fit", "nothing.csv", "--label", "kind", "--out", "x"], "nothing.csv"),
+        (["fit", "CSV", "--label", "kind", "--out", "CSV"], "must be a folder; got the file"),
+        (["fit", "CSV", "--label", "kind", "--out", "x", "--geometry", "flat"], "`geometry` must be one of"),
+        (["fit", "CSV", "--out", "x"], "Missing option '--label'"),
+        (["annotate", "nowhere", "CSV", "--out", "x.csv"], "run folder"),
+    ],
+)
+def test_a_mistake_ends_with_one_sentence_and_status_2(csv: Path, arguments: list[str], message: str, capsys) -> None:
+    assert run(*[str(csv) if argument == "CSV" else argument for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_a_failed_fit_leaves_no_run(csv: Path, tmp_path: Path) -> None:
+    run("fit", csv, "--label", "sample", "--objective", "paper", "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_images_is_fitted_with_convolutions(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 255, (40, 8, 8), dtype=np.uint8), (np.arange(40) % 2).astype(np.uint8)
+    for name, array in (("train-images-idx3-ubyte", images), ("train-labels-idx1-ubyte", labels)):
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
+        (tmp_path / name).write_bytes(header + array.tobytes())
+    assert run("fit", tmp_path, "--label", "label", "--epochs", "2", "--out", tmp_path / "run", "-q") == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["parameters"]["architecture"] == "conv"
+
+
+@pytest.mark.parametrize("statement", ["import svqvae", "import svqvae.cli", "import svqvae.atlas.density"])
+def test_import_does_not_load_torch(statement: str) -> None:
+    code = f"{statement}; import sys; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_defaults_of_the_command_line_are_those_of_the_estimator() -> None:
+    from inspect import signature
+
+    from svqvae import SVQVAE
+
+    ours, theirs = signature(cli.fit).parameters, SVQVAE().get_params()
+    theirs["epochs"] = theirs["n_epochs"]
+    shared = set(ours) & set(theirs) - {"architecture"}
+    assert {"objective", "latent_dim", "geometry", "epochs", "batch_size", "precision"} <= shared
+    assert {name: ours[name].default for name in shared} == {name: theirs[name] for name in shared}
