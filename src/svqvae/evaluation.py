@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestCentroid
 
+from svqvae.inputs import dense
+
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
 
@@ -53,7 +55,7 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
     ----------
     model
         Fitted on X_train, y_train.
-    X_train, X_test : (n, n_features) tables, or images, as `fit` takes them; dense
+    X_train, X_test : (n, n_features) tables, or images, as `fit` takes them
     y_train, y_test : (n,)
 
     Returns
@@ -78,7 +80,7 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
 
 
 def _scaled(model: "SVQVAE", X: Any) -> NDArray[np.float32]:
-    values = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+    values = dense(X)
     return model.scaling_.apply(values.reshape(len(values), -1))
 
 

@@ -28,16 +28,18 @@ class Unpacked:
         Array, DataFrame or sparse matrix.
     y
         Labels, or None.
-    feature_names
-        Names that X itself does not carry, or None.
     image_shape
         Shape of one image that the container tells, or None.
     """
 
     X: Any
     y: Any
-    feature_names: NDArray[np.object_] | None
     image_shape: tuple[int, ...] | None
+
+
+def dense(X: Any) -> Rows:
+    """Return an array or sparse matrix as a dense array."""
+    return np.asarray(X.toarray() if hasattr(X, "toarray") else X)
 
 
 def unpack(X: Any, y: Any, label: str | None, layer: str | None) -> Unpacked:
@@ -45,11 +47,12 @@ def unpack(X: Any, y: Any, label: str | None, layer: str | None) -> Unpacked:
     if not type(X).__module__.startswith("anndata"):
         if label is not None or layer is not None:
             raise TypeError(f"`label` and `layer` go with AnnData; got a {type(X).__name__}. Pass the labels as `y`.")
-        return Unpacked(X, y, None, None)
+        return Unpacked(X, y, None)
     from svqvae.data.tables import from_anndata
 
     table = from_anndata(X, label=label, layer=layer)
-    return Unpacked(table.X, table.y if label is not None else y, table.feature_names, table.image_shape)
+    named = pd.DataFrame(dense(table.X), columns=table.feature_names)
+    return Unpacked(named, table.y if label is not None else y, table.image_shape)
 
 
 def check_rows(
@@ -72,9 +75,7 @@ def check_rows(
     else:
         sample_shape = ()
     X = validate_data(estimator, X, reset=is_fitting, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
-    if unpacked.feature_names is not None and is_fitting:
-        estimator.feature_names_in_ = unpacked.feature_names
-    rows = np.asarray(X.toarray() if isinstance(X, sparse.csr_matrix | sparse.csr_array) else X)
+    rows = dense(X)
     if rows.dtype == bool:
         rows = rows.astype(np.float32)
     _check_finite(rows, getattr(estimator, "feature_names_in_", None))
@@ -95,13 +96,12 @@ def check_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], NDArray[n
             f"`y` must have a label for each sample; {len(missing)} are NaN or infinite, the first in row "
             f"{missing[0]}. Drop these samples."
         )
+    if y.dtype == object and 0 < sum(isinstance(label, str) for label in y) < len(y):
+        kinds = sorted({type(label).__name__ for label in y})
+        raise ValueError(f"`y` must hold labels of one kind; got {' and '.join(kinds)}. Make all of them strings.")
     check_classification_targets(y)
     if len(y) != n_samples:
         raise ValueError(f"`y` must have a label for each of the {n_samples} samples of `X`; got {len(y)}.")
-    if y.dtype == object:
-        kinds = sorted({type(label).__name__ for label in y})
-        if len(kinds) > 1 and "str" in kinds:
-            raise ValueError(f"`y` must hold labels of one kind; got {' and '.join(kinds)}. Make all of them strings.")
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"`y` must hold at least 2 classes; got 1 class, {classes[0]!r}. Nothing can be told apart.")
@@ -160,7 +160,7 @@ def check_bounds(rows: Rows, output_scale: float) -> None:
 
 def _check_names(estimator: BaseEstimator, unpacked: Unpacked, is_fitting: bool) -> None:
     fitted = getattr(estimator, "feature_names_in_", None)
-    columns = getattr(unpacked.X, "columns", unpacked.feature_names)
+    columns = getattr(unpacked.X, "columns", None)
     if is_fitting or fitted is None or columns is None or list(columns) == list(fitted):
         return
     seen, known = [str(name) for name in columns], [str(name) for name in fitted]

@@ -11,6 +11,7 @@ from svqvae.atlas.storage import write_whole
 from svqvae.data.tables import from_anndata
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation import Quality, held_out_quality
+from svqvae.inputs import dense
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,5 +64,6 @@ def annotate_samples(folder: Path, adata: "AnnData", out: Path) -> pd.DataFrame:
 
 
 def _quality(model: SVQVAE, training: "AnnData", tested: "AnnData", label: str) -> Quality:
-    a, b = from_anndata(training, label=label), from_anndata(tested, label=label)
-    return held_out_quality(model, a.X, a.y, b.X, b.y)
+    tables = (from_anndata(training, label=label), from_anndata(tested, label=label))
+    a, b = (pd.DataFrame(dense(table.X), columns=table.feature_names) for table in tables)
+    return held_out_quality(model, a, tables[0].y, b, tables[1].y)
