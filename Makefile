@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all a newcomer needs; each builds .venv on its first run.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt

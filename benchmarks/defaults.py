@@ -1,7 +1,7 @@
 """Are the default hyper-parameters good without tuning, and would a change to one of them help everywhere?
 
-Cross-validates the default model and variants of it, each with one setting changed, on five data sets of different
-kinds: handwritten digits of 8×8 pixels as rows and as images, wine (178 × 13), the small round blue cell tumours of
+Cross-validates the default model, and on tables variants of it with one setting changed each, on five data sets of
+different kinds: handwritten digits of 8×8 pixels as rows and as images, wine (178 × 13), the small round blue cell tumours of
 Khan et al. (63 × 2308, Nature Medicine 7:673, 2001; from the package ISLP), and blood cells (700 × 765). Prints the
 mean accuracy over folds and seeds beside nearest class mean and logistic regression, and the error of the decoded
 codes over that of a table of class means. Writes results/defaults.csv. Only validation folds are looked at.
@@ -35,15 +35,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dropout 0.5": {"dropout": 0.5},
     "hidden none": {"hidden": ()},
     "hidden 128": {"hidden": (128,)},
-    "hidden 512, 512": {"hidden": (512, 512)},
-    "latent 32": {"latent_dim": 32},
-    "latent 128": {"latent_dim": 128},
-    "commitment 1": {"commitment_cost": 1.0},
-    "commitment 100": {"commitment_cost": 100.0},
+    "latent 64": {"latent_dim": 64},
+    "commitment 10": {"commitment_cost": 10.0},
     "sample weight 1": {"w_sample": 1.0},
     "cosine": {"geometry": "cosine"},
-    "rate 0.001": {"learning_rate": 1e-3},
-    "50 epochs": {"n_epochs": 50},
 }
 Array = NDArray[Any]
 
@@ -94,7 +89,7 @@ def score(X: Array, y: Array, settings: dict[str, Any], seed: int, fold: int, n_
 def main() -> None:
     """Run all variants on all data sets, print the tables, keep the CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="names of variants")
     parser.add_argument("--quick", action="store_true", help="one fold of the default; writes nothing")
@@ -105,7 +100,7 @@ def main() -> None:
     rows = []
     for name, (X, y, own) in data_sets().items():
         for variant in chosen:
-            if own and not set(VARIANTS[variant]).isdisjoint({"dropout", "hidden"}):
+            if own and variant != "default":
                 continue
             jobs = (
                 delayed(score)(X, y, own | VARIANTS[variant], seed, fold, arguments.folds)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,22 @@ def test_a_mistake_ends_with_one_sentence_and_status_2(csv: Path, arguments: lis
     assert message in captured.err
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_ctrl_c_leaves_a_usable_run(csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    @contextmanager
+    def impatient(is_shown: bool) -> Iterator[Callable[..., None]]:
+        def on_epoch(epoch: int, n_epochs: int, row: object) -> None:
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+        yield on_epoch
+
+    monkeypatch.setattr("svqvae.estimator.epoch_bar", impatient)
+    assert run("fit", csv, "--label", "kind", "--epochs", "50", "--out", tmp_path / "run", "-q") == 0
+    assert "svqvae: warning: Training was interrupted after epoch 3" in capsys.readouterr().err
+    assert run("annotate", tmp_path / "run", csv, "--out", tmp_path / "out.csv", "-q") == 0
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 80
 
 
 def test_a_failed_fit_leaves_no_run(csv: Path, tmp_path: Path) -> None:

@@ -62,6 +62,12 @@ def test_same_seed_gives_the_same_bits(table) -> None:
     assert (first.codebook_ != tiny(random_state=1).fit(*table).codebook_).any()
 
 
+def test_a_sample_gets_the_same_bits_alone_as_among_others(table, fitted: SVQVAE) -> None:
+    together = fitted.predict_proba(table[0])
+    alone = np.concatenate([fitted.predict_proba(table[0].iloc[[row]]) for row in range(30)])
+    assert (alone == together[:30]).all()
+
+
 def test_fit_leaves_global_random_states_alone(table) -> None:
     np.random.seed(7)  # noqa: NPY002
     torch.manual_seed(7)

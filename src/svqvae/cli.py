@@ -56,7 +56,7 @@ def fit(
     architecture: Annotated[
         str | None, typer.Option(help="dense or conv.", show_default="conv for images, else dense")
     ] = None,
-    latent_dim: Annotated[int, typer.Option(help="Number of latent dimensions.")] = 128,
+    latent_dim: Annotated[int, typer.Option(help="Number of latent dimensions.")] = 256,
     likelihood: Annotated[
         str, typer.Option(help="auto, gaussian, bounded, bernoulli, or negative_binomial for raw counts.")
     ] = "auto",

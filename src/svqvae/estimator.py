@@ -68,7 +68,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     w_sample, w_class, w_label
         Weights of sample reconstruction, class reconstruction and label cross-entropy (prototype).
     commitment_cost
-        Weight of the squared distance between latents and codes; None is 10 (prototype) or 0.25 (published).
+        Weight of the squared distance between latents and codes; None is 2 (prototype) or 0.25 (published).
     divergence_cost
         Weight of the push away from a wrong nearest code (published); below `commitment_cost`.
     temperature
@@ -128,13 +128,13 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         self,
         objective: Objective = "prototype",
         architecture: str | Pair = "dense",
-        latent_dim: int = 128,
+        latent_dim: int = 256,
         hidden: Sequence[int] | None = None,
         dropout: float | None = None,
         likelihood: str = "auto",
         output_scale: float | None = None,
         geometry: Geometry = "euclidean",
-        w_sample: float = 10.0,
+        w_sample: float = 4.0,
         w_class: float = 1.0,
         w_label: float = 1.0,
         commitment_cost: float | None = None,
@@ -143,9 +143,9 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         n_epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
-        weight_decay: float = 1e-4,
+        weight_decay: float = 0.05,
         max_shift: int | None = None,
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.05,
         early_stopping: bool | Literal["auto"] = "auto",
         patience: int = 10,
         image_shape: tuple[int, ...] | None = None,
@@ -472,7 +472,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         return torch.cat([inference.encode(self.module_, self._to_tensor(chunk)) for chunk in chunks])
 
     def _distances(self, X: Any) -> NDArray[np.float32]:
-        distances: NDArray[np.float32] = inference.distances(self.module_, self._encode(self._rows(X))).numpy()
+        latents = self._encode(self._rows(X))
+        distances: NDArray[np.float32] = inference.distances(self.module_, latents).numpy()
         return distances
 
     def _decode(self, latents: Tensor, sizes: Tensor) -> NDArray[np.float64]:

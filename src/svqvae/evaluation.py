@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestCentroid
+from sklearn.metrics import pairwise_distances_argmin
 
 from svqvae.inputs import dense
 
@@ -66,14 +66,14 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
     """
     y_train, y_test = np.asarray(y_train), np.asarray(y_test)
     train, test = _scaled(model, X_train), _scaled(model, X_test)
-    means = NearestCentroid().fit(train, y_train)
+    means = np.stack([train[y_train == name].mean(0, dtype=np.float64) for name in model.classes_])
     own = np.searchsorted(model.classes_, y_test)
     profiles = _scaled(model, model.class_profiles())
     return Quality(
         accuracy=float((model.predict(X_test) == y_test).mean()),
-        accuracy_class_means=float((means.predict(test) == y_test).mean()),
+        accuracy_class_means=float((pairwise_distances_argmin(test, means) == own).mean()),
         class_reconstruction=_error(profiles[own], test),
-        class_reconstruction_means=_error(means.centroids_[own], test),
+        class_reconstruction_means=_error(means[own], test),
         sample_reconstruction=_error(_scaled(model, model.reconstruct(X_test)), test),
         n_samples=len(y_test),
     )

@@ -127,7 +127,7 @@ def resolve_commitment_cost(model: "SVQVAE") -> float:
     """Return the commitment cost: 0.25 as published, more for the default objective."""
     if model.commitment_cost is not None:
         return float(model.commitment_cost)
-    return 10.0 if model.objective == "prototype" else 0.25
+    return 2.0 if model.objective == "prototype" else 0.25
 
 
 def resolve_weights(model: "SVQVAE") -> Mapping[str, float]:

@@ -1,5 +1,7 @@
 """Run a trained module over many samples, in chunks and without gradients."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -8,12 +10,15 @@ from svqvae.model.module import SVQVAEModule
 from svqvae.model.quantizer import squared_distances
 
 CHUNK = 1024
+# Matrix products of one or two rows round otherwise than larger ones; with at least so many rows, a sample gets the
+# same bits alone as among others.
+SMALLEST = 16
 
 
 @torch.inference_mode()
 def encode(module: SVQVAEModule, inputs: Float[Tensor, "n *event"]) -> Float[Tensor, "n latent"]:
     """Return the latent of each sample."""
-    return torch.cat([module.encode(chunk.to(module.quantizer.codes.dtype)) for chunk in torch.split(inputs, CHUNK)])
+    return _in_chunks(module.encode, inputs.to(module.quantizer.codes.dtype))
 
 
 @torch.inference_mode()
@@ -22,11 +27,21 @@ def decode(
 ) -> Float[Tensor, "n *event"]:
     """Return the expected data, in the model's units, for latents and total counts."""
     dtype = module.quantizer.codes.dtype
-    chunks = zip(torch.split(latents.to(dtype), CHUNK), torch.split(size.to(dtype), CHUNK), strict=True)
-    return torch.cat([module.likelihood.mean(module.decode(chunk), counts) for chunk, counts in chunks])
+    return module.likelihood.mean(_in_chunks(module.decode, latents.to(dtype)), size.to(dtype))
 
 
 @torch.inference_mode()
 def distances(module: SVQVAEModule, latents: Float[Tensor, "n latent"]) -> Float[Tensor, "n classes"]:
     """Return the squared distance of each latent to each code in the module's geometry."""
-    return squared_distances(latents.to(module.quantizer.codes.dtype), module.quantizer.codes, module.geometry)
+    codes = module.quantizer.codes
+    return _in_chunks(lambda rows: squared_distances(rows, codes, module.geometry), latents.to(codes.dtype))
+
+
+def _in_chunks(run: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Apply a row-wise function to at most `CHUNK` rows at a time, and never to fewer than `SMALLEST`."""
+    results = []
+    for chunk in torch.split(rows, CHUNK):
+        n_missing = max(0, SMALLEST - len(chunk))
+        filled = torch.cat([chunk, chunk[-1:].expand(n_missing, *chunk.shape[1:])]) if n_missing else chunk
+        results.append(run(filled)[: len(chunk)])
+    return torch.cat(results)

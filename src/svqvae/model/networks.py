@@ -76,18 +76,22 @@ def convolutional(image_shape: tuple[int, int, int], latent_dim: int) -> Pair:
         )
     # 1×28×28 → 32×14×14 → 64×7×7 → 128×7×7 → 128×4×4; an 8×8 image keeps its first resolution.
     is_large = min(height, width) >= 16
-    layers = [(32, 2), (64, 2), (128, 1), (128, 2)] if is_large else [(32, 1), (64, 2), (64, 1), (128, 2)]
+    layers = (
+        [(32, 5, 2), (64, 3, 2), (128, 3, 1), (128, 3, 2)]
+        if is_large
+        else [(32, 3, 1), (64, 3, 2), (64, 3, 1), (128, 3, 2)]
+    )
     encoder: list[nn.Module] = []
     n_in, side_h, side_w = channels, height, width
-    for n_out, stride in layers:
-        encoder += [nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
+    for n_out, kernel, stride in layers:
+        encoder += [nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
         n_in, side_h, side_w = n_out, -(-side_h // stride), -(-side_w // stride)
     encoder += [nn.Flatten(), nn.Linear(n_in * side_h * side_w, latent_dim)]
 
     factor = 4 if is_large else 2
     start = (64, -(-height // factor), -(-width // factor))
     decoder: list[nn.Module] = [nn.Linear(latent_dim, prod(start)), nn.ReLU(), nn.Unflatten(1, start)]
-    decoder += [nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU()]
+    decoder += [nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU()]
     if is_large:
         decoder += [nn.ConvTranspose2d(32, channels, 4, 2, 1)]
     else:

@@ -131,10 +131,11 @@ def _optimize_all(
     module: SVQVAEModule, loss: Loss, learning_rate: float, weight_decay: float, n_steps: int
 ) -> tuple[Optimizer, LRScheduler]:
     """Return the optimiser of the first part of training and its learning rate schedule."""
+    is_fused = next(module.parameters()).device.type in ("cpu", "cuda")
     if loss.objective != "prototype":
-        optimizer: Optimizer = Adam(module.parameters(), learning_rate, amsgrad=True)
+        optimizer: Optimizer = Adam(module.parameters(), learning_rate, amsgrad=True, fused=is_fused)
         return optimizer, LambdaLR(optimizer, lambda _: 1.0)
-    optimizer = AdamW(module.parameters(), learning_rate, weight_decay=weight_decay)
+    optimizer = AdamW(module.parameters(), learning_rate, weight_decay=weight_decay, fused=is_fused)
     return optimizer, LambdaLR(optimizer, lambda step: _one_cycle((step + 1) / (n_steps + 1)))
 
 
