@@ -1,10 +1,10 @@
 """Are the default hyper-parameters good without tuning, and would a change to one of them help everywhere?
 
 Cross-validates the default model, and on tables variants of it with one setting changed each, on five data sets of
-different kinds: handwritten digits of 8×8 pixels as rows and as images, wine (178 × 13), the small round blue cell tumours of
-Khan et al. (63 × 2308, Nature Medicine 7:673, 2001; from the package ISLP), and blood cells (700 × 765). Prints the
-mean accuracy over folds and seeds beside nearest class mean and logistic regression, and the error of the decoded
-codes over that of a table of class means. Writes results/defaults.csv. Only validation folds are looked at.
+different kinds: handwritten digits of 8×8 pixels as rows and as images, wine (178 × 13), the small round blue cell
+tumours of Khan et al. (63 × 2308, Nature Medicine 7:673, 2001; from the package ISLP), and blood cells (700 × 765).
+Prints the mean accuracy over folds and seeds beside nearest class mean and logistic regression, and the error of the
+decoded codes over that of a table of class means. Writes results/defaults.csv. Only validation folds are looked at.
 """
 
 import argparse
@@ -52,8 +52,8 @@ def data_sets() -> dict[str, tuple[Array, Array, dict[str, Any]]]:
         "digits, conv": (digits.images, digits.target, {"architecture": "conv"}),
         "wine": (wine.data, wine.target, {}),
         "tumours": (
-            pd.read_csv(str(khan / "Khan_xtrain.csv"), index_col=0).to_numpy(),
-            pd.read_csv(str(khan / "Khan_ytrain.csv"), index_col=0).to_numpy().ravel(),
+            pd.read_csv(str(khan / "Khan_xtrain.csv")).to_numpy(),
+            pd.read_csv(str(khan / "Khan_ytrain.csv")).to_numpy().ravel(),
             {},
         ),
     }
@@ -91,14 +91,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", help="names of variants")
-    parser.add_argument("--quick", action="store_true", help="one fold of the default; writes nothing")
+    parser.add_argument("--only", nargs="*", help="names of variants; then nothing is written")
+    parser.add_argument("--data", nargs="*", help="names of data sets")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--quick", action="store_true", help="one fold of the default")
     arguments = parser.parse_args()
     chosen = ["default"] if arguments.quick else arguments.only or list(VARIANTS)
     seeds = range(1 if arguments.quick else arguments.seeds)
     folds = range(1 if arguments.quick else arguments.folds)
     rows = []
     for name, (X, y, own) in data_sets().items():
+        if arguments.data and name not in arguments.data:
+            continue
         for variant in chosen:
             if own and variant != "default":
                 continue
@@ -107,13 +111,13 @@ def main() -> None:
                 for seed in seeds
                 for fold in folds
             )
-            figures = pd.DataFrame(Parallel(n_jobs=2)(jobs))
+            figures = pd.DataFrame(Parallel(n_jobs=arguments.jobs)(jobs))
             spread = figures["accuracy"].std() if len(figures) > 1 else 0.0
             rows.append({"data": name, "variant": variant, **figures.mean(), "accuracy_spread": spread})
             print(pd.DataFrame(rows[-1:]).round(4).to_string(header=variant == chosen[0], index=False), flush=True)
     table = pd.DataFrame(rows)
     print(table.pivot(index="variant", columns="data", values="accuracy").round(4).to_string())
-    if not arguments.quick:
+    if not (arguments.quick or arguments.only or arguments.data):
         table.round(5).to_csv(RESULTS, index=False)
 
 

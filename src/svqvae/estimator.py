@@ -11,20 +11,20 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from svqvae import inputs, parameters, runs
-from svqvae.atlas.density import fit_density
-from svqvae.atlas.health import CodeHealthWarning, code_health, describe_health
+from svqvae.atlas.health import CodeHealthWarning, describe_health
+from svqvae.building import build
 from svqvae.data.scaling import fit_scaling
 from svqvae.inputs import Rows
+from svqvae.measuring import measure
 from svqvae.model import inference
 from svqvae.model.batches import MemoryBatches
-from svqvae.model.module import SVQVAEModule, build_module
+from svqvae.model.module import SVQVAEModule
 from svqvae.model.networks import Pair
 from svqvae.model.objective import Loss, Objective
 from svqvae.model.quantizer import Geometry
@@ -263,30 +263,19 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             self.image_shape or unpacked.image_shape, self.sample_shape_, self.architecture
         )
         self.layer_ = layer
-        self._check_units(rows)
+        inputs.check_units(rows, parameters.resolve_likelihood(self), self.output_scale)
         self.seed_ = parameters.resolve_seed(self.random_state)
         self.scaling_ = fit_scaling(rows, parameters.resolve_scaling(self))
         self.median_size_ = float(np.median(rows.sum(axis=1))) if self.scaling_.kind == "counts" else 1.0
         self._n_features_out = self.latent_dim
         with self._random_state():
-            self.module_ = build_module(
-                self.architecture,
-                self.objective,
-                n_features=rows.shape[1],
-                image_shape=self.image_shape_,
-                n_classes=len(self.classes_),
-                latent_dim=self.latent_dim,
-                hidden=parameters.resolve_hidden(self),
-                dropout=parameters.resolve_dropout(self),
-                likelihood=parameters.resolve_likelihood(self),
-                output_scale=self.output_scale or 1.0,
-                geometry=self.geometry,
-            )
+            self.module_ = build(self)
             with epoch_bar(self.verbose and on_epoch is None) as draw_bar:
                 training, history = self._train(rows, index, groups, on_epoch or draw_bar)
         self.history_ = pd.DataFrame(history)
         self.n_iter_ = len(history)
-        self._measure(training)
+        found = measure(self.module_, training, self.classes_, self.seed_)
+        self.health_, self.density_, self.noise_ = found.health, found.density, found.noise
         self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": inputs.fingerprint(rows, index)}
         self._warn()
         return self
@@ -410,27 +399,6 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         target = torch.as_tensor(rows[chosen], dtype=torch.float32) if self.scaling_.kind == "counts" else seen
         return MemoryBatches(seen, target, torch.as_tensor(index[chosen]), batch_size, self.seed_, max_shift)
 
-    def _measure(self, training: MemoryBatches) -> None:
-        """Set what is known of the classes after training: health, density, and the noise around the decoder."""
-        latents, y = inference.encode(self.module_, training.inputs), training.y.numpy()
-        if self.objective == "vqvae":
-            self._name_codes(latents, y)
-        nearest = inference.distances(self.module_, latents).argmin(1).numpy()
-        self.health_ = code_health(latents.numpy(), y, self.codebook_, nearest, self.classes_)
-        self.density_ = fit_density(latents.numpy(), y, len(self.classes_), self.seed_)
-        decoded = inference.decode(self.module_, latents, training.size)
-        self.noise_ = (decoded - training.target).square().mean(0).sqrt().flatten().numpy()
-
-    def _name_codes(self, latents: Tensor, y: NDArray[np.int64]) -> None:
-        """Give each unsupervised code to a class, such that most training samples lie nearest to their own."""
-        nearest = inference.distances(self.module_, latents).argmin(1).numpy()
-        n_classes = len(self.classes_)
-        shared = np.bincount(nearest * n_classes + y, minlength=n_classes**2).reshape(n_classes, n_classes)
-        code, owner = linear_sum_assignment(shared, maximize=True)
-        codes = self.module_.quantizer.codes
-        with torch.no_grad():
-            codes[torch.as_tensor(owner)] = codes[torch.as_tensor(code)].clone()
-
     def _warn(self) -> None:
         if "interrupted" in self.history_:
             warnings.warn(
@@ -441,15 +409,6 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         trouble = describe_health(self.health_)
         if trouble:
             warnings.warn(trouble, CodeHealthWarning, stacklevel=3)
-
-    def _check_units(self, rows: Rows) -> None:
-        likelihood = parameters.resolve_likelihood(self)
-        if likelihood == "negative_binomial":
-            inputs.check_counts(rows)
-        elif likelihood == "bernoulli":
-            inputs.check_probabilities(rows)
-        elif self.output_scale is not None:
-            inputs.check_bounds(rows, self.output_scale)
 
     def _rows(self, X: Any) -> Rows:
         check_is_fitted(self)

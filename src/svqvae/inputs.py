@@ -118,6 +118,16 @@ def check_groups(groups: Any, n_samples: int) -> NDArray[np.int64] | None:
     return np.asarray(pd.factorize(groups, use_na_sentinel=False)[0], dtype=np.int64)
 
 
+def check_units(rows: Rows, likelihood: str, output_scale: float | None) -> None:
+    """Refuse values that the likelihood cannot give."""
+    if likelihood == "negative_binomial":
+        check_counts(rows)
+    elif likelihood == "bernoulli":
+        check_probabilities(rows)
+    elif output_scale is not None:
+        check_bounds(rows, output_scale)
+
+
 def check_counts(rows: Rows) -> None:
     """Refuse what is not counts: negative or fractional values, and samples without any count."""
     if rows.min() < 0:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from svqvae import parameters
 from svqvae.atlas.density import ClassDensity
 from svqvae.atlas.storage import read_run, write_run, write_whole
+from svqvae.building import build
 from svqvae.data.scaling import Scaling
-from svqvae.model.module import build_module
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
@@ -72,7 +72,7 @@ def read_model(kind: type[Model], folder: Path, architecture: Any) -> Model:
         settings["architecture"] = architecture
     model = kind(**settings)
     _restore(model, run)
-    model.module_ = _rebuild(model, run, tensors, folder)
+    model.module_ = _rebuild(model, tensors, folder)
     model.scaling_ = Scaling(run["scaling"], tensors["scaling.center"], tensors["scaling.scale"])
     model.density_ = ClassDensity(*(tensors[f"density.{name}"] for name in DENSITY))
     model.noise_ = tensors["noise"]
@@ -96,22 +96,10 @@ def _restore(model: "SVQVAE", run: dict[str, Any]) -> None:
     model._n_features_out = model.latent_dim
 
 
-def _rebuild(model: "SVQVAE", run: dict[str, Any], tensors: dict[str, NDArray[Any]], folder: Path) -> Any:
+def _rebuild(model: "SVQVAE", tensors: dict[str, NDArray[Any]], folder: Path) -> Any:
     """Build the network anew and fill it, holding names and shapes against what the file has."""
     with torch.random.fork_rng():
-        module = build_module(
-            model.architecture,
-            model.objective,
-            n_features=run["n_features"],
-            image_shape=model.image_shape_,
-            n_classes=len(model.classes_),
-            latent_dim=model.latent_dim,
-            hidden=parameters.resolve_hidden(model),
-            dropout=parameters.resolve_dropout(model),
-            likelihood=parameters.resolve_likelihood(model),
-            output_scale=model.output_scale or 1.0,
-            geometry=model.geometry,
-        )
+        module = build(model)
     state = {
         name.removeprefix("module."): torch.as_tensor(value)
         for name, value in tensors.items()
