@@ -92,6 +92,7 @@ def main() -> None:
         rng = np.random.default_rng(0)
         chosen = np.concatenate([rng.choice(np.flatnonzero(y_train == k), 1200, replace=False) for k in range(10)])
         X_train, y_train = X_train[chosen], y_train[chosen]
+    RESULTS.parent.mkdir(exist_ok=True)
     table = pd.DataFrame()
     for seed in range(n_seeds):
         row = measure((X_train, y_train, X_test, y_test), seed, n_epochs, arguments.precision)

@@ -31,7 +31,7 @@ from svqvae.evaluation import held_out_quality
 RESULTS = Path(__file__).parent / "results" / "defaults.csv"
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "dropout 0": {"dropout": 0.0},
+    "dropout 0.2": {"dropout": 0.2},
     "dropout 0.5": {"dropout": 0.5},
     "hidden none": {"hidden": ()},
     "hidden 128": {"hidden": (128,)},
@@ -118,6 +118,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     print(table.pivot(index="variant", columns="data", values="accuracy").round(4).to_string())
     if not (arguments.quick or arguments.only or arguments.data):
+        RESULTS.parent.mkdir(exist_ok=True)
         table.round(5).to_csv(RESULTS, index=False)
 
 

@@ -24,7 +24,7 @@ PUBLISHED = {"test_accuracy": 0.826, "test_class_reconstruction": 0.2219}
 def curve(data: tuple[Images, Labels, Images, Labels], seed: int, n_epochs: int) -> pd.DataFrame:
     """Fit with one seed and return the figures after each epoch."""
     X_train, y_train, X_test, y_test = data
-    model = SVQVAE.published("mnist", random_state=seed, n_epochs=n_epochs)
+    model = SVQVAE.published("mnist", accelerator="cpu", random_state=seed, n_epochs=n_epochs)
     images = torch.as_tensor(X_test.astype(np.float32) / 127.5 - 1)[:, None]
     own = torch.as_tensor(y_test)
     rows: list[dict[str, float]] = []
@@ -53,6 +53,7 @@ def main() -> None:
     X_train, y_train, X_test, y_test = load_mnist()
     n_train, n_epochs, n_seeds = (5000, 2, 1) if arguments.quick else (len(X_train), 25, arguments.seeds)
     data = X_train[:n_train], y_train[:n_train], X_test, y_test
+    RESULTS.parent.mkdir(exist_ok=True)
     table = pd.concat([curve(data, seed, n_epochs) for seed in range(n_seeds)], ignore_index=True)
     if not arguments.quick:
         table.to_csv(RESULTS, index=False)

@@ -70,7 +70,9 @@ def test_quiet_prints_nothing_and_loud_prints_the_table(csv: Path, tmp_path: Pat
     assert capsys.readouterr().out == ""
     run(*arguments, tmp_path / "loud")
     out = capsys.readouterr().out
-    assert "80 samples × 9 features, 2 classes, 2 epochs." in out
+    assert "80 samples, 2 classes, 2 epochs." in out
+    assert "9 features: 'batch', 'g0'" in out
+    assert "No samples were held out" in out
     assert "nearest class mean" in out
 
 
@@ -82,6 +84,10 @@ def test_quiet_prints_nothing_and_loud_prints_the_table(csv: Path, tmp_path: Pat
         (["fit", "CSV", "--label", "kind", "--out", "CSV"], "must be a folder; got the file"),
         (["fit", "CSV", "--label", "kind", "--out", "x", "--geometry", "flat"], "`geometry` must be one of"),
         (["fit", "CSV", "--out", "x"], "Missing option '--label'"),
+        (
+            ["fit", "CSV", "--label", "kind", "--out", "x", "--ignore", "age"],
+            "`--ignore` must name a feature; got 'age'",
+        ),
         (["annotate", "nowhere", "CSV", "--out", "x.csv"], "run folder"),
     ],
 )
@@ -93,6 +99,12 @@ def test_a_mistake_ends_with_one_sentence_and_status_2(csv: Path, arguments: lis
     assert len(captured.err.strip().splitlines()) == 1
 
 
+def test_ignored_columns_are_no_features(csv: Path, tmp_path: Path) -> None:
+    run("fit", csv, "--label", "kind", "--ignore", "batch", "--epochs", "1", "--out", tmp_path / "run", "-q")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["feature_names"] == COLUMNS
+
+
+@pytest.mark.filterwarnings("always::UserWarning")
 def test_ctrl_c_leaves_a_usable_run(csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     @contextmanager
     def impatient(is_shown: bool) -> Iterator[Callable[..., None]]:

@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -270,3 +272,92 @@ def test_published_lincs_takes_z_scores_as_they_are() -> None:
     model = SVQVAE.published("lincs", n_epochs=2, latent_dim=10, random_state=0).fit(X, y)
     W, b = (model.module_.decoder[0].get_parameter(name).detach().numpy() for name in ("weight", "bias"))
     np.testing.assert_allclose(model.class_profiles(), 10 * np.tanh(model.codebook_ @ W.T + b), rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"architecture": "conv", "image_shape": (4, 4)},
+        {"objective": "published", "architecture": "conv", "image_shape": (4, 4)},
+        {"objective": "vqvae"},
+        {"likelihood": "negative_binomial", "early_stopping": True, "validation_fraction": 0.2},
+    ],
+)
+@pytest.mark.filterwarnings("ignore::svqvae.atlas.health.CodeHealthWarning")
+def test_every_precision_is_saved_bit_by_bit(precision: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.poisson(5, (60, 16)), np.arange(60) % 3
+    model = tiny(precision=precision, accelerator="cpu", **changes).fit(X, y)
+    model.save(tmp_path)
+    loaded = SVQVAE.load(tmp_path)
+    assert (loaded.predict_proba(X) == model.predict_proba(X)).all()
+    assert (loaded.held_out_ == model.held_out_).all()
+    assert (loaded.sample(1, 4, random_state=0) == model.sample(1, 4, random_state=0)).all()
+
+
+def test_simulated_rows_spread_as_real_ones_where_samples_are_few() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 21)
+    X = rng.normal(size=(63, 300)) + 3 * rng.normal(size=(3, 300))[y]
+    drawn = SVQVAE(random_state=0, n_epochs=30).fit(X, y).sample(1, 1000, random_state=0)
+    assert np.median(drawn.std(0)) == pytest.approx(1, abs=0.1)
+
+
+def test_simulated_counts_have_totals_like_the_real_ones() -> None:
+    rng = np.random.default_rng(0)
+    totals = rng.lognormal(7, 0.8, 300)
+    X, y = rng.poisson(totals[:, None] * rng.dirichlet(np.ones(20))), np.arange(300) % 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CodeHealthWarning)
+        drawn = tiny(likelihood="negative_binomial").fit(X, y).sample(0, 3000, random_state=0).sum(1)
+    assert np.log(drawn).std() == pytest.approx(np.log(X.sum(1)).std(), rel=0.25)
+    assert np.median(drawn) == pytest.approx(np.median(X.sum(1)), rel=0.1)
+
+
+def test_scaling_is_measured_on_the_kept_samples_only(table) -> None:
+    model = tiny(early_stopping=True, validation_fraction=0.3).fit(*table)
+    kept = np.delete(table[0].to_numpy(), model.held_out_, axis=0)
+    np.testing.assert_allclose(model.scaling_.center, kept.mean(0))
+
+
+def test_a_model_of_a_layer_takes_plain_tables_too(table) -> None:
+    adata = anndata.AnnData(table[0].set_axis(table[0].index.astype(str)), layers={"raw": table[0].to_numpy() * 2})
+    adata.obs["kind"] = table[1]
+    model = tiny().fit(adata, label="kind", layer="raw")
+    np.testing.assert_allclose(model.transform(adata), model.transform(table[0] * 2), atol=1e-5)
+
+
+def test_changing_the_codebook_leaves_the_model_alone(table, fitted: SVQVAE) -> None:
+    before = fitted.predict(table[0])
+    fitted.codebook_[:] = 0
+    assert (fitted.predict(table[0]) == before).all()
+
+
+def test_a_fit_that_breaks_down_leaves_no_model(table) -> None:
+    model = tiny(learning_rate=1e30, weight_decay=0.0, n_epochs=10)
+    with pytest.raises(FloatingPointError, match=r"Training broke down in epoch .* Use a `learning_rate` below 1e"):
+        model.fit(*table)
+    with pytest.raises(NotFittedError):
+        model.predict(table[0])
+
+
+@pytest.mark.filterwarnings("ignore::svqvae.atlas.health.CodeHealthWarning")
+def test_published_reconstruction_is_that_of_the_nearest_code(table) -> None:
+    model = tiny(objective="published", n_epochs=20).fit(*table)
+    own = np.searchsorted(CLASSES, model.predict(table[0]))
+    np.testing.assert_allclose(model.reconstruct(table[0]), model.class_profiles()[own], rtol=1e-5, atol=1e-5)
+
+
+def test_a_refused_refit_leaves_no_model(table) -> None:
+    model = tiny().fit(*table)
+    with pytest.raises(ValueError, match="`groups` must name a group for each of 150 samples; got 3"):
+        model.fit(*table, groups=[1, 2, 3])
+    with pytest.raises(NotFittedError):
+        model.predict(table[0])
+
+
+def test_latents_that_are_not_finite_are_refused(fitted: SVQVAE) -> None:
+    with pytest.raises(ValueError, match="`Z` must be finite; got 1 NaN"):
+        fitted.inverse_transform([[np.nan, *range(7)]])

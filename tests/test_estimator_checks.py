@@ -7,7 +7,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from svqvae import SVQVAE
 
-# Few epochs for speed only: the checks hold with the defaults as well.
+# Few epochs, for speed.
 MODELS = [SVQVAE(n_epochs=30), SVQVAE(objective="published", n_epochs=30)]
 
 

@@ -67,6 +67,12 @@ def test_data_that_cannot_be_learnt_from_are_refused(data: Any, labels: Any, mes
         ({"hidden": (4, 0)}, r"`hidden` must hold whole numbers of at least 1; got \(4, 0\)"),
         ({"dropout": 1.0}, r"`dropout` must be at least 0 and below 1; got 1.0"),
         ({"validation_fraction": 1}, r"`validation_fraction` must be at least 0 and below 1; got 1"),
+        ({"early_stopping": "yes"}, r"`early_stopping` must be True, False or 'auto'; got 'yes'"),
+        ({"early_stopping": True}, r"`validation_fraction` must hold out .* 0.05 of 20 samples holds out none"),
+        ({"accelerator": "mps"}, r"`accelerator` must be one of 'auto', .*; got 'mps'"),
+        ({"architecture": ("a", "b")}, r"`architecture` must be .* or a tuple of two modules, .*; got a tuple"),
+        ({"hidden": 256}, r"`hidden` must be a sequence of widths, such as \(256,\); got 256"),
+        ({"image_shape": 8}, r"`image_shape` must be \(height, width\) .*; got 8"),
         ({"devices": 2}, r"`devices` must be 1: .* got 2"),
         ({"random_state": -3}, r"`random_state` must be None, .*; got -3"),
         ({"early_stopping": True, "validation_fraction": 0.0}, r"`validation_fraction` must be above 0"),
@@ -147,3 +153,24 @@ def test_a_run_whose_weights_do_not_fit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(run))
     with pytest.raises(ValueError, match=r"must hold the weights that its run.json describes"):
         SVQVAE.load(tmp_path)
+
+
+def test_a_run_with_half_its_facts_is_refused(tmp_path: Path) -> None:
+    model().fit(X, Y).save(tmp_path)
+    run = json.loads((tmp_path / "run.json").read_text())
+    for lacking in ("parameters", "classes"):
+        (tmp_path / "run.json").write_text(json.dumps({name: run[name] for name in run if name != lacking}))
+        with pytest.raises(ValueError, match=rf"must be a whole run; its run.json has no '{lacking}'"):
+            SVQVAE.load(tmp_path)
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5])
+def test_a_number_of_samples_that_is_none_is_refused(n: Any) -> None:
+    with pytest.raises(ValueError, match=r"`n` must be a whole number of at least 1; got"):
+        model().fit(X, Y).sample("a", n)
+
+
+def test_labels_twice_or_of_an_odd_type_are_refused() -> None:
+    adata = anndata.AnnData(X.astype(np.float32), obs=pd.DataFrame({"kind": Y}, index=[str(i) for i in range(20)]))
+    with pytest.raises(TypeError, match=r"`label` and `y` cannot both be given; got label='kind' and 20 labels"):
+        model().fit(adata, Y, label="kind")

@@ -19,7 +19,7 @@ def build(model: "SVQVAE") -> SVQVAEModule:
         n_classes=len(model.classes_),
         latent_dim=model.latent_dim,
         hidden=parameters.resolve_hidden(model),
-        dropout=parameters.resolve_dropout(model),
+        dropout=model.dropout,
         likelihood=parameters.resolve_likelihood(model),
         output_scale=model.output_scale or 1.0,
         geometry=model.geometry,

@@ -1,5 +1,6 @@
 """The command line: parse, check, call, print. What is said here is said by the rooms below."""
 
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -52,6 +53,9 @@ def fit(
         str | None,
         typer.Option(help="Column of what must stay together when samples are held out, such as a compound."),
     ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Column of numbers that is no feature, such as age; may be repeated.")
+    ] = None,
     objective: Annotated[str, typer.Option(help="prototype, published or vqvae.")] = "prototype",
     architecture: Annotated[
         str | None, typer.Option(help="dense or conv.", show_default="conv for images, else dense")
@@ -75,9 +79,10 @@ def fit(
 ) -> None:
     """Train on labelled data and write a run folder."""
     from svqvae.data.tables import read_table
-    from svqvae.jobs import fit_run
+    from svqvae.data.text import list_some
+    from svqvae.jobs import drop_features, fit_run
 
-    adata = read_table(data, label=label, group=group)
+    adata = drop_features(read_table(data, label=label, group=group), ignore or [])
     if architecture is None:
         architecture = "conv" if "image_shape" in adata.uns else "dense"
     settings = {
@@ -96,11 +101,13 @@ def fit(
     }
     model, qualities = fit_run(adata, label, group, out, settings)
     if not quiet:
-        _print(
-            f"{adata.n_obs} samples × {adata.n_vars} features, {len(model.classes_)} classes, {model.n_iter_} epochs."
-        )
+        _print(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
+        _print(f"{adata.n_vars} features: {list_some(adata.var_names)}")
         for name, quality in qualities.items():
             _print_quality(TITLES[name], quality)
+        if "held_out" not in qualities:
+            unused = f", and --group {group} was of no use" if group else ""
+            _print(f"No samples were held out{unused}: new samples will not do as well as the training samples.")
         _print(f"Run: {out}")
 
 
@@ -111,7 +118,7 @@ def annotate(
     out: Annotated[Path, typer.Option(help="File to write: sample, class, probability.")],
     quiet: Quiet = False,
 ) -> None:
-    """Name the class of each sample of new data."""
+    """Name the class of each sample of new data. The probabilities are not calibrated."""
     from svqvae.data.tables import read_table
     from svqvae.jobs import annotate_samples
 
@@ -153,6 +160,8 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; a mistake in the input ends with one sentence on standard error and status 2."""
     warnings.showwarning = _show_warning
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         status: Any = app(args=arguments, standalone_mode=False)
     except (ValueError, OSError, FloatingPointError) as error:
@@ -164,6 +173,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        print(f"svqvae: {error.format_message()}", file=sys.stderr)  # noqa: T201
+        if message := error.format_message():
+            print(f"svqvae: {message}", file=sys.stderr)  # noqa: T201
         status = getattr(error, "exit_code", 2)
     sys.exit(status if isinstance(status, int) else 0)

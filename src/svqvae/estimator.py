@@ -57,7 +57,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         Widths of the hidden layers of the dense encoder; the decoder mirrors them. None is one layer of 512
         (prototype) or none (published, vqvae), as in the LINCS notebook.
     dropout
-        Share of input features left out at each training step of the dense encoder; None is 0.2 (prototype) or 0.
+        Share of input features left out at each training step of the dense encoder.
     likelihood
         What the decoder gives: "gaussian", "bounded" (tanh × `output_scale`), "bernoulli" for values in [0, 1], or
         "negative_binomial" for counts. "auto" is bounded for images and gaussian for tables.
@@ -92,7 +92,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     image_shape
         (height, width) or (channels, height, width) where X holds images as flat rows.
     accelerator, devices, precision
-        As in `lightning_fabric.Fabric`; one device in this version; "32-true", "64-true", "bf16-mixed" or "16-mixed".
+        "auto", "cpu", or "cuda"; one device in this version; "32-true", "64-true", "bf16-mixed" or "16-mixed".
     random_state
         Seed; on the CPU the same seed gives the same bits. The global random states are left alone.
     verbose
@@ -130,7 +130,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         architecture: str | Pair = "dense",
         latent_dim: int = 256,
         hidden: Sequence[int] | None = None,
-        dropout: float | None = None,
+        dropout: float = 0.0,
         likelihood: str = "auto",
         output_scale: float | None = None,
         geometry: Geometry = "euclidean",
@@ -252,6 +252,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         CodeHealthWarning
             Where some codes do not stand for their class.
         """
+        # From here to the end of training there is no model: an old network with new classes would mislead.
+        self.__dict__.pop("module_", None)
         parameters.check_parameters(self)
         unpacked = inputs.unpack(X, y, label, layer)
         rows, self.sample_shape_ = inputs.check_rows(
@@ -260,18 +262,31 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         self.classes_, index = inputs.check_labels(unpacked.y, len(rows))
         groups = inputs.check_groups(groups, len(rows))
         self.image_shape_ = inputs.resolve_image_shape(
-            self.image_shape or unpacked.image_shape, self.sample_shape_, self.architecture
+            unpacked.image_shape if self.image_shape is None else self.image_shape,
+            self.sample_shape_,
+            self.architecture,
         )
         self.layer_ = layer
         inputs.check_units(rows, parameters.resolve_likelihood(self), self.output_scale)
         self.seed_ = parameters.resolve_seed(self.random_state)
-        self.scaling_ = fit_scaling(rows, parameters.resolve_scaling(self))
-        self.median_size_ = float(np.median(rows.sum(axis=1))) if self.scaling_.kind == "counts" else 1.0
+        fraction = parameters.resolve_validation_fraction(self, len(rows))
+        kept, self.held_out_ = split_validation(index, groups, fraction, self.seed_)
+        if self.early_stopping is True and not len(self.held_out_):
+            raise ValueError(
+                f"`validation_fraction` must hold out at least one sample where early_stopping=True; {fraction:g} of "
+                f"{len(rows)} samples holds out none. Raise it, or use early_stopping=False."
+            )
+        self.scaling_ = fit_scaling(rows[kept], parameters.resolve_scaling(self))
+        sizes = rows[kept].sum(axis=1, dtype=np.float64) if self.scaling_.kind == "counts" else np.ones(1)
+        self.median_size_, self.log_size_spread_ = float(np.median(sizes)), float(np.log(sizes).std())
         self._n_features_out = self.latent_dim
-        with self._random_state():
+        with self._random_state(), epoch_bar(self.verbose and on_epoch is None) as draw_bar:
             self.module_ = build(self)
-            with epoch_bar(self.verbose and on_epoch is None) as draw_bar:
-                training, history = self._train(rows, index, groups, on_epoch or draw_bar)
+            try:
+                training, history = self._train(rows, index, kept, on_epoch or draw_bar)
+            except BaseException:
+                del self.module_
+                raise
         self.history_ = pd.DataFrame(history)
         self.n_iter_ = len(history)
         found = measure(self.module_, training, self.classes_, self.seed_)
@@ -286,7 +301,10 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         return np.asarray(self.classes_[nearest])
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """Return class probabilities softmax(-d / temperature), (n, n_classes), d squared distances to the codes."""
+        """Return class probabilities softmax(-d / temperature), (n, n_classes), d squared distances to the codes.
+
+        They are those of the label term and not calibrated: where samples are few, they are too sure.
+        """
         logits = -self._distances(X).astype(np.float64) / parameters.resolve_temperature(self)
         shares = np.exp(logits - logits.max(1, keepdims=True))
         return np.asarray(shares / shares.sum(1, keepdims=True), dtype=np.float32)
@@ -302,13 +320,22 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         Z = np.atleast_2d(np.asarray(Z, dtype=np.float32))
         if Z.ndim != 2 or Z.shape[1] != self.latent_dim:
             raise ValueError(f"`Z` must be latents (n, {self.latent_dim}); got shape {Z.shape}.")
+        if not np.isfinite(Z).all():
+            raise ValueError(f"`Z` must be finite; got {(~np.isfinite(Z)).sum()} NaN or infinite cells.")
         return self._decode(torch.as_tensor(Z), torch.full((len(Z),), self.median_size_))
 
     def reconstruct(self, X: Any) -> NDArray[np.float64]:
-        """Encode and decode each sample, in the shape and units of X; counts at each sample's own total."""
+        """Encode and decode each sample, in the shape and units of X; counts at each sample's own total.
+
+        With the published objectives, whose decoder has only ever seen codes, the nearest code is decoded.
+        """
         rows = self._rows(X)
-        sizes = rows.sum(axis=1) if self.scaling_.kind == "counts" else np.ones(len(rows))
-        return self._decode(self._encode(rows), torch.as_tensor(sizes, dtype=torch.float32))
+        sizes = rows.sum(axis=1, dtype=np.float64) if self.scaling_.kind == "counts" else np.ones(len(rows))
+        latents = self._encode(rows)
+        if self.objective != "prototype":
+            nearest = inference.distances(self.module_, latents).argmin(1)
+            latents = self.module_.quantizer.codes.detach()[nearest]
+        return self._decode(latents, torch.as_tensor(sizes, dtype=torch.float32))
 
     def class_profiles(self) -> NDArray[np.float64]:
         """Return the decoded code of each class, (n_classes, n_features), or images, in the units of X."""
@@ -318,15 +345,17 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     @property
     def codebook_(self) -> NDArray[np.float32]:
         """The code of each class, (n_classes, latent_dim)."""
-        codes: NDArray[np.float32] = self.module_.quantizer.codes.detach().numpy()
+        codes: NDArray[np.float32] = self.module_.quantizer.codes.detach().numpy().copy()
         return codes
 
     def sample(self, name: Any, n: int = 1, random_state: Any = None) -> NDArray[np.float64]:
         """Simulate samples of a class.
 
-        Latents are drawn from the class's mixture of Gaussians and decoded; for gaussian data the noise that the
-        decoder leaves out is added per feature, for counts and 0/1 data values are drawn from the likelihood.
-        Bounded data, such as images, come back as their means.
+        Latents are drawn from the class's mixture of Gaussians and decoded. Gaussian data get per feature the
+        variance within classes that decoded draws lack; counts are drawn from the likelihood, at totals from a
+        log-normal distribution like that of the training samples; 0/1 data are drawn from the likelihood. Bounded
+        data, such as images, come back as their means. The decoder of the published objectives has only ever seen
+        codes, so what it makes of drawn latents says little.
 
         Parameters
         ----------
@@ -343,8 +372,12 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         """
         check_is_fitted(self)
         k = inputs.find_class(name, self.classes_)
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"`n` must be a whole number of at least 1; got {n!r}.")
         rng = np.random.default_rng(parameters.resolve_seed(random_state))
-        means = self.inverse_transform(self.density_.draw(k, n, rng))
+        latents = self.density_.draw(k, int(n), rng)
+        sizes = self.median_size_ * np.exp(self.log_size_spread_ * rng.standard_normal(len(latents)))
+        means = self._decode(torch.as_tensor(latents), torch.as_tensor(sizes, dtype=torch.float32))
         return runs.add_noise(means, self, rng)
 
     def save(self, folder: Path | str) -> None:
@@ -357,6 +390,10 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         """Read a run folder; models with networks of the user's own need the same pair again as `architecture`."""
         return runs.read_model(cls, Path(folder), architecture)
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether a fit came to its end; one that broke down leaves no model."""
+        return hasattr(self, "module_")
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -365,15 +402,12 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         return tags
 
     def _train(
-        self, rows: Rows, index: NDArray[np.int64], groups: NDArray[np.int64] | None, on_epoch: OnEpoch
+        self, rows: Rows, index: NDArray[np.int64], kept: NDArray[np.int64], on_epoch: OnEpoch
     ) -> tuple[MemoryBatches, list[dict[str, float]]]:
-        watches = self.early_stopping is True or (self.early_stopping == "auto" and len(rows) >= 10_000)
-        fraction = self.validation_fraction if watches else 0.0
-        kept, held_out = split_validation(index, groups, fraction, self.seed_)
-        self.held_out_ = held_out
         batch_size = parameters.resolve_batch_size(self, len(kept))
         max_shift = parameters.resolve_max_shift(self, self.image_shape_)
         batches = self._batches(rows, index, kept, batch_size, max_shift)
+        held_out = self.held_out_
         validation = self._batches(rows, index, held_out, batch_size, 0) if len(held_out) else None
         n_epochs = parameters.resolve_n_epochs(self, batches.n_batches)
         n_settling = parameters.resolve_n_settling_epochs(self, n_epochs)
@@ -387,7 +421,11 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             learning_rate=parameters.resolve_learning_rate(self),
             weight_decay=self.weight_decay,
             patience=self.patience if validation is not None else None,
-            fabric=Fabric(accelerator=self.accelerator, devices=1, precision=self.precision),  # type: ignore[arg-type]
+            fabric=Fabric(
+                accelerator=parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available()),
+                devices=1,
+                precision=self.precision,  # type: ignore[arg-type]
+            ),
             on_epoch=on_epoch,
         )
         return batches, history
@@ -402,7 +440,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     def _warn(self) -> None:
         if "interrupted" in self.history_:
             warnings.warn(
-                f"Training was interrupted after epoch {self.n_iter_}; the model holds the best weights so far.",
+                f"Training was interrupted after epoch {self.n_iter_}; the model holds what was learnt until then.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -412,7 +450,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
 
     def _rows(self, X: Any) -> Rows:
         check_is_fitted(self)
-        unpacked = inputs.unpack(X, None, None, self.layer_)
+        unpacked = inputs.unpack(X, None, None, self.layer_ if inputs.is_anndata(X) else None)
         rows, sample_shape = inputs.check_rows(
             self, unpacked, takes_images=self.architecture != "dense", is_fitting=False
         )

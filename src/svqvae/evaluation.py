@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 class Quality:
     """Figures on held-out samples, each beside its baseline.
 
-    Errors are mean squared differences per feature, in the squared units of the data (after division by the
-    training spread where features have units of their own; see `held_out_quality`).
+    Errors are mean squared differences per feature on the scale that the model works on; see `held_out_quality`.
 
     Attributes
     ----------
@@ -55,7 +54,7 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
     ----------
     model
         Fitted on X_train, y_train.
-    X_train, X_test : (n, n_features) tables, or images, as `fit` takes them
+    X_train, X_test : (n, n_features) arrays, DataFrames or sparse matrices, or images
     y_train, y_test : (n,)
 
     Returns
@@ -67,6 +66,9 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
     y_train, y_test = np.asarray(y_train), np.asarray(y_test)
     train, test = _scaled(model, X_train), _scaled(model, X_test)
     means = np.stack([train[y_train == name].mean(0, dtype=np.float64) for name in model.classes_])
+    unknown = np.setdiff1d(y_test, model.classes_)
+    if len(unknown):
+        raise ValueError(f"`y_test` must hold classes of the fit; got {unknown[0]!r}, which is none of them.")
     own = np.searchsorted(model.classes_, y_test)
     profiles = _scaled(model, model.class_profiles())
     return Quality(

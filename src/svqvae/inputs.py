@@ -42,12 +42,19 @@ def dense(X: Any) -> Rows:
     return np.asarray(X.toarray() if hasattr(X, "toarray") else X)
 
 
+def is_anndata(X: Any) -> bool:
+    """Return whether X is AnnData, without loading it."""
+    return type(X).__module__.startswith("anndata")
+
+
 def unpack(X: Any, y: Any, label: str | None, layer: str | None) -> Unpacked:
     """Take X and y out of an AnnData object; leave anything else as it is."""
-    if not type(X).__module__.startswith("anndata"):
+    if not is_anndata(X):
         if label is not None or layer is not None:
             raise TypeError(f"`label` and `layer` go with AnnData; got a {type(X).__name__}. Pass the labels as `y`.")
         return Unpacked(X, y, None)
+    if label is not None and y is not None:
+        raise TypeError(f"`label` and `y` cannot both be given; got label={label!r} and {len(y)} labels in `y`.")
     from svqvae.data.tables import from_anndata
 
     table = from_anndata(X, label=label, layer=layer)
@@ -100,11 +107,15 @@ def check_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], NDArray[n
         kinds = sorted({type(label).__name__ for label in y})
         raise ValueError(f"`y` must hold labels of one kind; got {' and '.join(kinds)}. Make all of them strings.")
     check_classification_targets(y)
+    if y.dtype.kind not in "biufUSO":
+        raise ValueError(f"`y` must hold text, numbers or booleans; got {y.dtype}. Turn the labels into text.")
     if len(y) != n_samples:
         raise ValueError(f"`y` must have a label for each of the {n_samples} samples of `X`; got {len(y)}.")
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"`y` must hold at least 2 classes; got 1 class, {classes[0]!r}. Nothing can be told apart.")
+        raise ValueError(
+            f"`y` must hold at least 2 classes; got 1 class, {str(classes[0])!r}. Nothing can be told apart."
+        )
     return classes, index.astype(np.int64)
 
 
@@ -160,7 +171,7 @@ def check_probabilities(rows: Rows) -> None:
 
 def check_bounds(rows: Rows, output_scale: float) -> None:
     """Refuse values that a decoder bounded by `output_scale` cannot give."""
-    largest = float(np.abs(rows).max())
+    largest = max(-float(rows.min()), float(rows.max()))
     if largest > output_scale:
         raise ValueError(
             f"`X` must lie in [-{output_scale:g}, {output_scale:g}], as `output_scale` says; got an absolute "
@@ -235,9 +246,10 @@ def resolve_image_shape(
 
 def find_class(name: Any, classes: NDArray[np.generic]) -> int:
     """Return the index of a class; the message for an unknown one lists the closest names."""
-    known = [str(known) for known in classes]
-    if str(name) in known:
-        return known.index(str(name))
+    for k, label in enumerate(classes):
+        if label == name or str(label) == str(name):
+            return k
+    known = [str(label) for label in classes]
     close = difflib.get_close_matches(str(name), known, n=5, cutoff=0.3) or known[:5]
     raise ValueError(f"`name` must be one of {len(known)} classes; got {name!r}. The closest are {', '.join(close)}.")
 

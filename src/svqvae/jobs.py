@@ -9,6 +9,7 @@ import pandas as pd
 
 from svqvae.atlas.storage import write_whole
 from svqvae.data.tables import from_anndata
+from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation import Quality, held_out_quality
 from svqvae.inputs import dense
@@ -40,6 +41,16 @@ def fit_run(
     return model, qualities
 
 
+def drop_features(adata: "AnnData", names: list[str]) -> "AnnData":
+    """Return the data without some features; a name that is none is refused."""
+    unknown = [name for name in names if name not in adata.var_names]
+    if unknown:
+        raise ValueError(
+            f"`--ignore` must name a feature; got {unknown[0]!r}. Features are {list_some(adata.var_names)}."
+        )
+    return adata[:, ~adata.var_names.isin(names)].copy() if names else adata
+
+
 def annotate_samples(folder: Path, adata: "AnnData", out: Path) -> pd.DataFrame:
     """Write and return sample, class and probability of the class for each sample of new data.
 
@@ -58,6 +69,10 @@ def annotate_samples(folder: Path, adata: "AnnData", out: Path) -> pd.DataFrame:
             "probability": probabilities[np.arange(len(best)), best],
         }
     )
+    if out.is_dir():
+        raise IsADirectoryError(
+            f"`--out` must be a file; got the folder {out}. Give a name such as {out / 'classes.csv'}."
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, table.to_csv(index=False).encode())
     return table

@@ -15,6 +15,9 @@ from svqvae.model import inference
 from svqvae.model.batches import MemoryBatches
 from svqvae.model.module import SVQVAEModule
 
+# Draws that are enough to know their variance.
+MAX_DRAWS = 2000
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -27,7 +30,7 @@ class Findings:
     density
         Where the latents of each class lie.
     noise
-        Root mean square of what the decoder leaves out, per feature, in the model's units, (n_features,).
+        Standard deviation within classes that decoded draws lack, per feature, in the model's units, (n_features,).
     """
 
     health: pd.DataFrame
@@ -41,13 +44,37 @@ def measure(module: SVQVAEModule, training: MemoryBatches, classes: NDArray[np.g
     if not module.is_supervised:
         give_codes_to_classes(module, latents, y)
     nearest = inference.distances(module, latents).argmin(1).numpy()
-    codes = module.quantizer.codes.detach().numpy()
-    decoded = inference.decode(module, latents, training.size)
-    return Findings(
-        code_health(latents.numpy(), y, codes, nearest, classes),
-        fit_density(latents.numpy(), y, len(classes), seed),
-        (decoded - training.target).square().mean(0).sqrt().flatten().float().numpy(),
-    )
+    codes = module.quantizer.codes.detach().float().numpy()
+    density = fit_density(latents.float().numpy(), y, len(classes), seed)
+    health = code_health(latents.float().numpy(), y, codes, nearest, classes)
+    return Findings(health, density, missing_noise(module, training, density, seed))
+
+
+def missing_noise(
+    module: SVQVAEModule, training: MemoryBatches, density: ClassDensity, seed: int
+) -> NDArray[np.float32]:
+    """Return the standard deviation that decoded draws lack against the samples of their class, per feature.
+
+    The difference of two pooled within-class variances, that of the training samples and that of as many draws (at
+    most `MAX_DRAWS`), no less than 0. What the decoder leaves out of its own training samples would be too little:
+    where samples are few, it knows them by heart.
+    """
+    y = training.y.numpy()
+    rng = np.random.default_rng(seed)
+    drawn_y = y if len(y) <= MAX_DRAWS else np.sort(rng.choice(y, MAX_DRAWS, replace=False))
+    names, counts = np.unique(drawn_y, return_counts=True)
+    draws = np.concatenate([density.draw(int(k), int(n), rng) for k, n in zip(names, counts, strict=True)])
+    decoded = inference.decode(module, torch.as_tensor(draws), torch.ones(len(draws))).flatten(1).float().numpy()
+    real = _within_variance(training.target.flatten(1).numpy(), y)
+    noise: NDArray[np.float32] = np.sqrt(np.maximum(0, real - _within_variance(decoded, np.repeat(names, counts))))
+    return noise.astype(np.float32)
+
+
+def _within_variance(rows: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the pooled variance within classes of each feature."""
+    names = np.unique(y)
+    squares = sum(((rows[y == k] - rows[y == k].mean(0)) ** 2).sum(0, dtype=np.float64) for k in names)
+    return np.asarray(squares) / max(1, len(y) - len(names))
 
 
 @torch.no_grad()

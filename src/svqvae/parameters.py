@@ -14,6 +14,7 @@ OBJECTIVES = ("prototype", "published", "vqvae")
 ARCHITECTURES = ("dense", "conv", "published-mnist", "published-lincs")
 LIKELIHOODS = ("auto", "gaussian", "bounded", "bernoulli", "negative_binomial")
 GEOMETRIES = ("euclidean", "cosine")
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 
 # Name, smallest value, whether that value itself is allowed, whether only whole numbers are.
@@ -39,27 +40,42 @@ MAY_BE_NONE = {"output_scale", "commitment_cost", "n_epochs", "batch_size", "lea
 def check_parameters(model: "SVQVAE") -> None:
     """Refuse hyper-parameters that are out of range or contradict each other."""
     _check_choice("objective", model.objective, OBJECTIVES)
-    if not isinstance(model.architecture, tuple):
-        _check_choice("architecture", model.architecture, ARCHITECTURES)
-    elif len(model.architecture) != 2:
-        raise ValueError(f"`architecture` must be a pair (encoder, decoder); got {len(model.architecture)} modules.")
+    _check_architecture(model.architecture)
     _check_choice("likelihood", model.likelihood, LIKELIHOODS)
     _check_choice("geometry", model.geometry, GEOMETRIES)
     _check_choice("precision", model.precision, PRECISIONS)
     for name, least, is_least_allowed, is_whole in NUMBERS:
         _check_number(name, getattr(model, name), least, is_least_allowed, is_whole)
-    for name, value in (("validation_fraction", model.validation_fraction), ("dropout", resolve_dropout(model))):
+    for name, value in (("validation_fraction", model.validation_fraction), ("dropout", model.dropout)):
         if not isinstance(value, int | float | np.number) or not 0 <= value < 1:
             raise ValueError(f"`{name}` must be at least 0 and below 1; got {value!r}.")
+    if model.hidden is not None and not np.iterable(model.hidden):
+        raise ValueError(f"`hidden` must be a sequence of widths, such as (256,); got {model.hidden!r}.")
+    if model.image_shape is not None and not np.iterable(model.image_shape):
+        raise ValueError(f"`image_shape` must be (height, width) or with channels first; got {model.image_shape!r}.")
     hidden = resolve_hidden(model)
     if any(not isinstance(width, int | np.integer) or width < 1 for width in hidden):
         raise ValueError(f"`hidden` must hold whole numbers of at least 1; got {hidden!r}.")
+    if model.early_stopping not in (True, False, "auto"):
+        raise ValueError(f"`early_stopping` must be True, False or 'auto'; got {model.early_stopping!r}.")
+    _check_choice("accelerator", model.accelerator, ACCELERATORS)
     if model.devices != 1:
         raise ValueError(f"`devices` must be 1: this version trains in one process; got {model.devices!r}.")
     _check_objective(model)
     _check_likelihood(model)
     if model.early_stopping is True and model.validation_fraction == 0:
         raise ValueError("`validation_fraction` must be above 0 where early_stopping=True; got 0. Use 0.1, say.")
+
+
+def _check_architecture(architecture: Any) -> None:
+    is_name = isinstance(architecture, str) and architecture in ARCHITECTURES
+    is_pair = isinstance(architecture, tuple) and len(architecture) == 2 and all(map(callable, architecture))
+    if not (is_name or is_pair):
+        seen = repr(architecture) if isinstance(architecture, str) else f"a {type(architecture).__name__}"
+        raise ValueError(
+            f"`architecture` must be one of {', '.join(map(repr, ARCHITECTURES))}, or a tuple of two modules, encoder "
+            f"and decoder; got {seen}."
+        )
 
 
 def _check_objective(model: "SVQVAE") -> None:
@@ -153,13 +169,6 @@ def resolve_hidden(model: "SVQVAE") -> tuple[int, ...]:
     return (512,) if model.objective == "prototype" else ()
 
 
-def resolve_dropout(model: "SVQVAE") -> float:
-    """Return the share of features left out in training: 0.2, or 0 for the published objectives."""
-    if model.dropout is not None:
-        return model.dropout
-    return 0.2 if model.objective == "prototype" else 0.0
-
-
 def resolve_temperature(model: "SVQVAE") -> float:
     """Return the temperature: squared distances between unit vectors are at most 4, others are not."""
     if model.temperature is not None:
@@ -170,6 +179,21 @@ def resolve_temperature(model: "SVQVAE") -> float:
 def resolve_n_settling_epochs(model: "SVQVAE", n_epochs: int) -> int:
     """Return how many of the epochs train the decoder alone: an eighth, at least 1, none of a single epoch."""
     return max(1, n_epochs // 8) if model.objective == "prototype" and n_epochs > 1 else 0
+
+
+def resolve_validation_fraction(model: "SVQVAE", n_samples: int) -> float:
+    """Return the share of the samples to hold out: none unless there is early stopping, as from 10,000 samples on."""
+    watches = n_samples >= 10_000 if model.early_stopping == "auto" else bool(model.early_stopping)
+    return float(model.validation_fraction) if watches else 0.0
+
+
+def resolve_accelerator(accelerator: str, has_cuda: bool) -> str:
+    """Return "cuda" or "cpu"; Apple's MPS has no double precision, which the exact codes need."""
+    if accelerator == "auto":
+        return "cuda" if has_cuda else "cpu"
+    if accelerator in ("cuda", "gpu") and not has_cuda:
+        raise ValueError(f"`accelerator` must be 'cpu' or 'auto' on a machine without CUDA; got {accelerator!r}.")
+    return "cpu" if accelerator == "cpu" else "cuda"
 
 
 def resolve_batch_size(model: "SVQVAE", n_samples: int) -> int:

@@ -45,6 +45,8 @@ def write_model(model: "SVQVAE", folder: Path) -> None:
         "layer": model.layer_,
         "scaling": model.scaling_.kind,
         "median_size": model.median_size_,
+        "log_size_spread": model.log_size_spread_,
+        "held_out": model.held_out_.tolist(),
         "seed": model.seed_,
         "n_iter": model.n_iter_,
         "data": model.data_,
@@ -60,6 +62,8 @@ def write_model(model: "SVQVAE", folder: Path) -> None:
 def read_model(kind: type[Model], folder: Path, architecture: Any) -> Model:
     """Read what `write_model` wrote, into an estimator of the given class."""
     tensors, run = read_run(folder)
+    if not isinstance(run.get("parameters"), dict):
+        raise ValueError(f"{folder} must be a whole run; its run.json has no 'parameters'. Fit the model anew.")
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in run["parameters"].items()
     }
@@ -71,7 +75,10 @@ def read_model(kind: type[Model], folder: Path, architecture: Any) -> Model:
             )
         settings["architecture"] = architecture
     model = kind(**settings)
-    _restore(model, run)
+    try:
+        _restore(model, run)
+    except KeyError as error:
+        raise ValueError(f"{folder} must be a whole run; its run.json has no {error}. Fit the model anew.") from None
     model.module_ = _rebuild(model, tensors, folder)
     model.scaling_ = Scaling(run["scaling"], tensors["scaling.center"], tensors["scaling.scale"])
     model.density_ = ClassDensity(*(tensors[f"density.{name}"] for name in DENSITY))
@@ -90,7 +97,9 @@ def _restore(model: "SVQVAE", run: dict[str, Any]) -> None:
     model.n_features_in_ = run["n_features"]
     model.sample_shape_ = tuple(run["sample_shape"])
     model.image_shape_ = None if run["image_shape"] is None else tuple(run["image_shape"])
-    model.layer_, model.median_size_, model.data_ = run["layer"], run["median_size"], run["data"]
+    model.layer_, model.data_ = run["layer"], run["data"]
+    model.median_size_, model.log_size_spread_ = run["median_size"], run["log_size_spread"]
+    model.held_out_ = np.array(run["held_out"], dtype=np.int64)
     model.seed_, model.n_iter_ = run["seed"], run["n_iter"]
     model.health_ = pd.DataFrame(run["health"], index=pd.Index(model.classes_, name="class"))
     model._n_features_out = model.latent_dim
@@ -106,10 +115,10 @@ def _rebuild(model: "SVQVAE", tensors: dict[str, NDArray[Any]], folder: Path) ->
         if name.startswith("module.")
     }
     try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
+        module.to(state["quantizer.codes"].dtype).load_state_dict(state)
+    except (KeyError, RuntimeError) as error:
         raise ValueError(f"{folder} must hold the weights that its run.json describes; {error}") from None
-    return module.to(state["quantizer.codes"].dtype).eval()
+    return module.eval()
 
 
 def add_noise(means: NDArray[np.float64], model: "SVQVAE", rng: np.random.Generator) -> NDArray[np.float64]:

@@ -185,7 +185,14 @@ def test_one_decoder_run_on_latents_and_codes_equals_a_row_per_sample() -> None:
         torch.testing.assert_close(shared, alone)
 
 
-@pytest.mark.parametrize("kind", ["dense", "conv", "tuple", "own"])
+class Shifted(torch.nn.Sequential):
+    """A sequence with a forward pass of its own."""
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        return super().forward(latents) + 1
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv", "layer", "own", "inplace", "subclass"])
 def test_decoding_one_row_per_class_equals_a_row_per_sample(kind: str) -> None:
     torch.manual_seed(1)
     decoder: torch.nn.Module
@@ -195,10 +202,14 @@ def test_decoding_one_row_per_class_equals_a_row_per_sample(kind: str) -> None:
         parts = [torch.nn.Linear(D, 8), torch.nn.ReLU(), torch.nn.Unflatten(1, (2, 2, 2))]
         parts += [torch.nn.ConvTranspose2d(2, 3, 4, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(3, 1, 3, 1, 1)]
         decoder = torch.nn.Sequential(*parts)
-    elif kind == "tuple":
+    elif kind == "layer":
         decoder = torch.nn.Linear(D, P)
-    else:
+    elif kind == "own":
         decoder = torch.nn.Sequential(torch.nn.Linear(D, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, P))
+    elif kind == "inplace":
+        decoder = torch.nn.Sequential(torch.nn.Linear(D, 8), torch.nn.ReLU(inplace=True), torch.nn.Linear(8, P))
+    else:
+        decoder = Shifted(torch.nn.Linear(D, P))
     decoder = decoder.double()
     z = torch.randn(N, D, dtype=torch.float64, requires_grad=True)
     codes, y = torch.randn(K, D, dtype=torch.float64), torch.randint(K - 1, (N,))

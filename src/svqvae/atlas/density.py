@@ -8,8 +8,8 @@ from scipy.cluster.vq import kmeans2
 
 # A class is split into clouds of at least so many samples, and into at most so many clouds.
 MIN_CLOUD, MAX_CLOUDS = 100, 50
-# Directions kept per cloud; the variance beyond them is spread evenly.
-MAX_RANK = 128
+# Directions kept per cloud, and numbers kept for all clouds; the variance beyond them is spread evenly.
+MAX_RANK, MAX_NUMBERS = 128, 2**24
 
 
 @dataclass(frozen=True)
@@ -84,23 +84,25 @@ def fit_density(latents: NDArray[np.float32], y: NDArray[np.int64], n_classes: i
             weights.append(len(members[-1]) / len(own))
     n_free = max(1, len(latents) - len(members))
     mean_variance = sum(((part - part.mean(0)) ** 2).sum() for part in members) / (n_free * latents.shape[1])
-    rank = min(MAX_RANK, latents.shape[1])
+    affordable = max(1, MAX_NUMBERS // (len(members) * latents.shape[1]))
+    largest = max(len(part) for part in members)
+    rank = min(MAX_RANK, latents.shape[1], max(1, largest - 1), affordable)
     shapes = [_shrunk_factors(part, rank, mean_variance) for part in members]
     return ClassDensity(
         np.array(class_index, dtype=np.int64),
         np.array(weights),
         np.stack([part.mean(0) for part in members]).astype(np.float32),
-        np.stack([factors for factors, _ in shapes]).astype(np.float32),
+        np.stack([factors for factors, _ in shapes]),
         np.array([even for _, even in shapes], dtype=np.float32),
     )
 
 
-def _shrunk_factors(members: NDArray[np.float64], rank: int, mean_variance: float) -> tuple[NDArray[np.float64], float]:
+def _shrunk_factors(members: NDArray[np.float64], rank: int, mean_variance: float) -> tuple[NDArray[np.float32], float]:
     """Return factors, (latent_dim, rank), and even variance of one cloud's shrunk covariance."""
     n, latent_dim = members.shape
     factors = np.zeros((latent_dim, rank))
     if n < 2:
-        return factors, mean_variance
+        return factors.astype(np.float32), mean_variance
     centered = (members - members.mean(0)) / np.sqrt(n - 1)
     _, singular, directions = np.linalg.svd(centered, full_matrices=False)
     spectrum = singular**2
@@ -114,4 +116,4 @@ def _shrunk_factors(members: NDArray[np.float64], rank: int, mean_variance: floa
     even = pull * mean + (1 - pull) * (rest / (latent_dim - kept) if latent_dim > kept else 0.0)
     excess = np.maximum(0, (1 - pull) * spectrum[:kept] + pull * mean - even)
     factors[:, :kept] = directions[:kept].T * np.sqrt(excess)
-    return factors, float(even)
+    return factors.astype(np.float32), float(even)

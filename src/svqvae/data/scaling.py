@@ -48,7 +48,7 @@ class Scaling:
         values = _log_shares(X) if self.kind == "counts" else X
         return np.asarray((values - self.center) / self.scale, dtype=np.float32)
 
-    def invert(self, scaled: NDArray[np.float32]) -> NDArray[np.float64]:
+    def invert(self, scaled: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return model values, (n, n_features), in the units of the data; not for counts."""
         return np.asarray(scaled, dtype=np.float64) * self.scale + self.center
 

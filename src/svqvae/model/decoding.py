@@ -13,8 +13,29 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
+
+from svqvae.model.networks import Crop
+
+# Layers that treat each row of a batch by itself and without chance.
+ROW_WISE = (
+    nn.Linear,
+    nn.Conv2d,
+    nn.ConvTranspose2d,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.Identity,
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Softplus,
+    nn.Sigmoid,
+    nn.Tanh,
+    Crop,
+)
 
 
 def decode_own_codes(
@@ -28,8 +49,8 @@ def decode_own_codes(
     Parameters
     ----------
     decoder
-        Maps latents to outputs. Row by row where it has no batch norm and no dropout, which is what makes sharing
-        possible; otherwise each sample is decoded by itself.
+        Maps latents to outputs. Rows are shared where it is a layer, or a plain sequence of layers, known to treat
+        each row by itself (`ROW_WISE`); otherwise each sample is decoded by itself.
     latents
         z, (batch, latent).
     codes
@@ -43,11 +64,11 @@ def decode_own_codes(
         decoder(e_y), (batch, ...); its gradient reaches the decoder's weights and z.
     """
     own = codes.detach()
-    if any(isinstance(part, _BatchNorm | _DropoutNd) for part in decoder.modules()):
+    layers = list(decoder) if type(decoder) is nn.Sequential else [decoder]
+    if not all(isinstance(layer, ROW_WISE) and not getattr(layer, "inplace", False) for layer in layers):
         output: Tensor = decoder(latents + (own[y] - latents).detach())
         return output
     present, row_of_sample = torch.unique(y, return_inverse=True)
-    layers = list(decoder) if isinstance(decoder, nn.Sequential) else [decoder]
     weights = [weight for weight in decoder.parameters() if weight.requires_grad]
     shared: Tensor = _SharedDecoding.apply(latents, own[present], row_of_sample, layers, *weights)  # type: ignore[no-untyped-call]
     return shared
@@ -109,7 +130,10 @@ def _input_gradient(layer: nn.Module, layer_input: Tensor, row_of_sample: Tensor
             layer.dilation,
             layer.groups,
         )
+    # Under mixed precision the stored inputs are of lower precision than the weights.
+    weight = next(layer.parameters(), None)
+    rows = layer_input[row_of_sample].to(gradient.dtype if weight is None else weight.dtype)
     with torch.enable_grad():
-        rows = layer_input[row_of_sample].requires_grad_()
-        (result,) = torch.autograd.grad(layer(rows), rows, gradient)
+        output = layer(rows.requires_grad_())
+        (result,) = torch.autograd.grad(output, rows, gradient.to(output.dtype))
     return result

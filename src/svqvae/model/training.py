@@ -82,6 +82,7 @@ def train(
     best = _Best(patience)
     trained = [weight for weight in module.parameters() if weight.requires_grad]
     settles = isinstance(module.quantizer, ClassMeanCodes) and n_settling_epochs > 0
+    is_settling = False
     n_in_all = n_epochs + (n_settling_epochs if settles else 0)
 
     def one_epoch(network: _FabricModule, optimizer: _FabricOptimizer, scheduler: LRScheduler, settling: bool) -> None:
@@ -109,6 +110,7 @@ def train(
         best.restore(module)
         _set_exact_codes(network, batches, fabric)
         if settles:
+            is_settling = True
             n_in_all = len(history) + n_settling_epochs
             rule, scheduler = _optimize_decoder(module, learning_rate, n_settling_epochs * batches.n_batches)
             network, optimizer = fabric.setup(module, rule)
@@ -117,7 +119,7 @@ def train(
     except KeyboardInterrupt:
         if not history:
             raise
-        if len(history) <= n_epochs:
+        if not is_settling:
             best.restore(module)
         _set_exact_codes(network, batches, fabric)
         history[-1]["interrupted"] = 1
@@ -131,11 +133,10 @@ def _optimize_all(
     module: SVQVAEModule, loss: Loss, learning_rate: float, weight_decay: float, n_steps: int
 ) -> tuple[Optimizer, LRScheduler]:
     """Return the optimiser of the first part of training and its learning rate schedule."""
-    is_fused = next(module.parameters()).device.type in ("cpu", "cuda")
     if loss.objective != "prototype":
-        optimizer: Optimizer = Adam(module.parameters(), learning_rate, amsgrad=True, fused=is_fused)
+        optimizer: Optimizer = Adam(module.parameters(), learning_rate, amsgrad=True, fused=True)
         return optimizer, LambdaLR(optimizer, lambda _: 1.0)
-    optimizer = AdamW(module.parameters(), learning_rate, weight_decay=weight_decay, fused=is_fused)
+    optimizer = AdamW(module.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
     return optimizer, LambdaLR(optimizer, lambda step: _one_cycle((step + 1) / (n_steps + 1)))
 
 
@@ -211,7 +212,7 @@ def _set_exact_codes(network: _FabricModule, batches: MemoryBatches, fabric: Fab
     for step in batches.once():
         batch = step.to(fabric.device)
         with fabric.autocast():
-            latents = module.encode(batch.inputs)
+            latents = module.encode(batch.inputs.to(quantizer.codes.dtype))
         batch_counts, batch_sums = class_sums(latents.double(), batch.y, n_classes)
         counts += batch_counts
         sums += batch_sums
