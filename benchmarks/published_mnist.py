@@ -57,6 +57,9 @@ def main() -> None:
     table = pd.concat([curve(data, seed, n_epochs) for seed in range(n_seeds)], ignore_index=True)
     if not arguments.quick:
         table.to_csv(RESULTS, index=False)
+    pixels = X_test.astype(np.float64) / 127.5 - 1
+    means = np.stack([X_train[y_train == k].mean(axis=0) for k in range(10)]) / 127.5 - 1
+    print(f"table of training class means: test class reconstruction {((means[y_test] - pixels) ** 2).mean():.4f}")
     late = table[table["epoch"] > n_epochs - 10]
     final = table[table["epoch"] == n_epochs]
     for name, published in PUBLISHED.items():

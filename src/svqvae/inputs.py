@@ -15,6 +15,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from svqvae.data.text import list_some
+
 Rows = NDArray[np.number]
 
 
@@ -191,16 +193,11 @@ def _check_names(estimator: BaseEstimator, unpacked: Unpacked, is_fitting: bool)
             f"`X` must have its features in the order of the fit; feature {at} is {seen[at]!r}, was {known[at]!r}. "
             "Reorder the columns with X[model.feature_names_in_]."
         )
-    absent, foreign = _first(sorted(set(known) - set(seen))), _first(sorted(set(seen) - set(known)))
+    absent, foreign = (list_some(sorted(names)) or "none" for names in (set(known) - set(seen), set(seen) - set(known)))
     raise ValueError(
         f"`X` must have the {len(known)} features of the fit; missing: {absent}; not known: {foreign}. "
         "Pass the columns X[model.feature_names_in_]."
     )
-
-
-def _first(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:5])) or "none"
-    return shown + (f" (+{len(names) - 5} more)" if len(names) > 5 else "")
 
 
 def _check_finite(rows: Rows, names: NDArray[np.object_] | None) -> None:

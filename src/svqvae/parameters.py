@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svqvae.data.scaling import Kind
+from svqvae.model.likelihood import LIKELIHOODS
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
 
 OBJECTIVES = ("prototype", "published", "vqvae")
 ARCHITECTURES = ("dense", "conv", "published-mnist", "published-lincs")
-LIKELIHOODS = ("auto", "gaussian", "bounded", "bernoulli", "negative_binomial")
 GEOMETRIES = ("euclidean", "cosine")
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
@@ -41,7 +41,7 @@ def check_parameters(model: "SVQVAE") -> None:
     """Refuse hyper-parameters that are out of range or contradict each other."""
     _check_choice("objective", model.objective, OBJECTIVES)
     _check_architecture(model.architecture)
-    _check_choice("likelihood", model.likelihood, LIKELIHOODS)
+    _check_choice("likelihood", model.likelihood, ("auto", *LIKELIHOODS))
     _check_choice("geometry", model.geometry, GEOMETRIES)
     _check_choice("precision", model.precision, PRECISIONS)
     for name, least, is_least_allowed, is_whole in NUMBERS:
