@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 # A class is split into clouds of at least so many samples, and into at most so many clouds.
-MIN_CLOUD, MAX_CLOUDS = 100, 50
+MIN_CLOUD, MAX_CLOUDS = 50, 100
 # Directions kept per cloud, and numbers kept for all clouds; the variance beyond them is spread evenly.
 MAX_RANK, MAX_NUMBERS = 128, 2**24
 
