@@ -4,8 +4,8 @@ Prints, for each seed and as mean and spread, on the 10,000 test digits: accurac
 epoch), class reconstruction beside its floor (a table of training class means), sample reconstruction (mean squared
 error on pixels scaled to [-1, 1]), and how good drawn digits are: a 1-nearest-neighbour classifier trained on 1,000
 drawn digits a class against one trained on 1,000 real ones, and the median distance from a drawn digit to its nearest
-training digit against that of a real test digit. Writes results/default_mnist.csv after each seed; seeds that it holds already
-are not run again unless --anew is given.
+training digit against that of a real test digit. Writes results/default_mnist.csv after each seed; those in it already
+are not run again without --anew.
 
 The settings were chosen on the last 10,000 training digits; the test digits are used here only.
 """

@@ -99,7 +99,8 @@ def test_a_big_class_gets_several_clouds(n: int, n_clouds: int) -> None:
 
 def test_clouds_find_the_parts_of_a_class() -> None:
     centers = np.array([[0.0, 0], [50, 0]])
-    latents = np.repeat(centers, [150, 100], axis=0) + np.random.default_rng(0).normal(size=(250, 2))
+    n = MIN_CLOUD // 2
+    latents = np.repeat(centers, [3 * n, 2 * n], axis=0) + np.random.default_rng(0).normal(size=(5 * n, 2))
     density = one_class(latents.astype(np.float32))
     order = density.means[:, 0].argsort()
     np.testing.assert_allclose(density.weights[order], [0.6, 0.4])
