@@ -30,6 +30,7 @@ from svqvae.model.objective import Loss, Objective
 from svqvae.model.quantizer import Geometry
 from svqvae.model.training import OnEpoch, train
 from svqvae.progress import epoch_bar
+from svqvae.simulation import add_noise
 from svqvae.splitting import split_validation
 
 
@@ -378,7 +379,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         latents = self.density_.draw(k, int(n), rng)
         sizes = self.median_size_ * np.exp(self.log_size_spread_ * rng.standard_normal(len(latents)))
         means = self._decode(torch.as_tensor(latents), torch.as_tensor(sizes, dtype=torch.float32))
-        return runs.add_noise(means, self, rng)
+        return add_noise(means, self, rng)
 
     def save(self, folder: Path | str) -> None:
         """Write a run folder: `model.safetensors`, `run.json`, `history.csv`."""

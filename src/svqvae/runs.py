@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from svqvae import parameters
 from svqvae.atlas.density import ClassDensity
 from svqvae.atlas.storage import read_run, write_run, write_whole
 from svqvae.building import build
@@ -119,21 +118,6 @@ def _rebuild(model: "SVQVAE", tensors: dict[str, NDArray[Any]], folder: Path) ->
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"{folder} must hold the weights that its run.json describes; {error}") from None
     return module.eval()
-
-
-def add_noise(means: NDArray[np.float64], model: "SVQVAE", rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw data around decoded means, (n, ...), as the likelihood has it; bounded means come back as they are."""
-    likelihood = parameters.resolve_likelihood(model)
-    if likelihood == "bernoulli":
-        return (rng.random(means.shape) < means).astype(np.float64)
-    if likelihood == "negative_binomial":
-        log_dispersion = model.module_.likelihood.get_parameter("log_dispersion").detach().numpy()
-        dispersion = np.exp(log_dispersion.astype(np.float64))
-        return rng.poisson(rng.gamma(dispersion, means / dispersion)).astype(np.float64)
-    if likelihood == "gaussian":
-        noise = (model.noise_ * model.scaling_.scale).reshape(model.sample_shape_)
-        return means + noise * rng.standard_normal(means.shape)
-    return means
 
 
 def _plain(value: Any) -> Any:
