@@ -7,7 +7,8 @@ drawn digits a class against one trained on 1,000 real ones, and the median dist
 training digit against that of a real test digit. Writes results/default_mnist.csv after each seed; those in it already
 are not run again without --anew.
 
-The settings were chosen on the last 10,000 training digits; the test digits are used here only.
+The settings were chosen on the last 10,000 training digits; docs/defaults.md tells of the one that was looked at again
+after a test figure. Use --anew after any change to the model: rows of different settings must not stand in one table.
 """
 
 import argparse
