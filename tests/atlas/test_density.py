@@ -33,7 +33,7 @@ def chen_weight(S: NDArray[np.float64], n: int) -> float:
     return float(min(1, ((1 - 2 / p) * squares + total) / ((n + 1 - 2 / p) * (squares - total / p))))
 
 
-@pytest.mark.parametrize(("n", "latent_dim"), [(90, D), (12, D), (7, 30), (2, 3), (99, 60)])
+@pytest.mark.parametrize(("n", "latent_dim"), [(70, D), (12, D), (7, 30), (2, 3), (79, 60)])
 def test_the_covariance_is_shrunk_as_by_chen(n: int, latent_dim: int) -> None:
     latents = planted(n, latent_dim=latent_dim).astype(np.float64)
     density = one_class(latents.astype(np.float32))
@@ -43,7 +43,7 @@ def test_the_covariance_is_shrunk_as_by_chen(n: int, latent_dim: int) -> None:
     np.testing.assert_allclose(density.means[0], latents.mean(0), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("n", "latent_dim"), [(40, 60), (99, 100)])
+@pytest.mark.parametrize(("n", "latent_dim"), [(40, 60), (79, 100)])
 def test_the_covariance_nears_that_of_scikit_learn(n: int, latent_dim: int) -> None:
     latents = planted(n, latent_dim=latent_dim)
     oracle = OAS().fit(latents).covariance_ * n / (n - 1)
@@ -52,7 +52,7 @@ def test_the_covariance_nears_that_of_scikit_learn(n: int, latent_dim: int) -> N
     assert difference < 2 / latent_dim
 
 
-@pytest.mark.parametrize("n", [6, 99])
+@pytest.mark.parametrize("n", [6, 79])
 def test_a_low_rank_keeps_the_total_variance_and_the_first_directions(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     latents = planted(n, latent_dim=20)
     whole = covariance(one_class(latents))
@@ -65,7 +65,7 @@ def test_a_low_rank_keeps_the_total_variance_and_the_first_directions(monkeypatc
 
 
 def test_draws_have_the_mean_and_the_covariance_of_the_density() -> None:
-    density = one_class(planted(99))
+    density = one_class(planted(79))
     drawn = density.draw(0, 50_000, np.random.default_rng(0))
     spread = np.sqrt(np.diag(covariance(density)))
     np.testing.assert_allclose((drawn.mean(0) - density.means[0]) / spread, 0, atol=0.02)

@@ -66,6 +66,14 @@ def test_published_mnist_has_3200_latents_and_gives_28_by_28_images() -> None:
     assert decoder(latents).shape == (2, 1, 28, 28)
 
 
+def test_published_mnist_starts_as_pytorch_0_4_did() -> None:
+    _, decoder = published_mnist()
+    first, last = (layer for layer in decoder.modules() if isinstance(layer, nn.ConvTranspose2d))
+    for layer, inputs_times_area in ((first, 50 * 9), (last, 20 * 25)):
+        largest = max(float(weight.detach().abs().max()) for weight in layer.parameters())
+        assert 0.95 < largest * inputs_times_area**0.5 <= 1
+
+
 def test_published_lincs_is_one_linear_layer_each_way() -> None:
     encoder, decoder = published_lincs(978, 1000)
     assert shapes(encoder) == [(1000, 978), (1000,)]

@@ -52,10 +52,12 @@ def fit(
     validation: MemoryBatches | None = None,
     on_epoch: Callable[[int, int, Mapping[str, float]], None] = lambda *_: None,
     batch_size: int = 16,
+    y: Tensor | None = None,
     **settings: Any,
 ) -> list[Row]:
-    samples, y = blobs()
+    samples, labels = blobs()
     X = samples if X is None else X
+    y = labels if y is None else y
     options = {"n_epochs": 5, "n_settling_epochs": 2, "learning_rate": 0.01, "weight_decay": 0.0, "patience": None}
     return train(
         module,
@@ -112,6 +114,18 @@ def test_settling_improves_what_the_decoder_makes_of_the_codes() -> None:
     without, settled = build(), build()
     row = fit(without, n_settling_epochs=1)[-1]
     assert fit(settled, n_settling_epochs=20)[-1]["class_reconstruction"] < row["class_reconstruction"]
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_the_code_of_a_rare_class_decodes_to_the_mean_of_its_samples(likelihood: str) -> None:
+    X = (blobs()[0] > 1).float() if likelihood == "bernoulli" else blobs()[0]
+    y = torch.zeros(N, dtype=torch.int64)
+    y[:10], y[10:12] = 1, 2
+    module = build(likelihood=likelihood)
+    fit(module, X=X, y=y, n_epochs=20, n_settling_epochs=100)
+    profiles = decode(module, module.quantizer.codes, torch.ones(K))
+    means = torch.stack([X[y == k].mean(0) for k in range(K)])
+    assert (profiles - means).square().mean() < 0.05 * X.var()
 
 
 def test_training_without_settling_ends_after_its_epochs() -> None:

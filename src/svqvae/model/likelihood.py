@@ -11,7 +11,15 @@ LIKELIHOODS = ("gaussian", "bounded", "bernoulli", "negative_binomial")
 
 
 class Likelihood(nn.Module, ABC):
-    """The meaning of a decoder's output; the classes below are its kinds."""
+    """The meaning of a decoder's output; the classes below are its kinds.
+
+    Attributes
+    ----------
+    takes_means
+        Whether the error against a mean of several targets has the same minimum as their mean error.
+    """
+
+    takes_means: bool = True
 
     @abstractmethod
     def mean(
@@ -98,6 +106,9 @@ class NegativeBinomial(Likelihood):
     n_features
         Number of features, for the dispersions.
     """
+
+    # The totals of the samples differ, and the dispersion must see their spread.
+    takes_means = False
 
     def __init__(self, n_features: int) -> None:
         super().__init__()

@@ -31,13 +31,16 @@ class ModuleOutput:
         Decoder output for the code that stands for each sample, (batch, ...).
     sample_output
         Decoder output for each latent, (batch, ...); None where the objective does not decode latents.
+    code_output
+        Decoder output for each code, (classes, ...); None where the objective does not decode them all.
     """
 
     latents: Float[Tensor, "batch latent"]
     codes: Float[Tensor, "classes latent"]
     distances: Float[Tensor, "batch classes"]
     class_output: Float[Tensor, "batch *event"]
-    sample_output: Float[Tensor, "batch *event"] | None
+    sample_output: Float[Tensor, "batch *event"] | None = None
+    code_output: Float[Tensor, "classes *event"] | None = None
 
 
 class SVQVAEModule(nn.Module):
@@ -95,11 +98,11 @@ class SVQVAEModule(nn.Module):
             distances = squared_distances(latents, codes, self.geometry)
         if isinstance(self.quantizer, ClassMeanCodes):
             decoded = self.decode(torch.cat([latents, codes]))
-            class_output = decoded[len(latents) :].index_select(0, y)
-            return ModuleOutput(latents, codes, distances, class_output, decoded[: len(latents)])
+            sample_output, code_output = decoded[: len(latents)], decoded[len(latents) :]
+            return ModuleOutput(latents, codes, distances, code_output.index_select(0, y), sample_output, code_output)
         own = y if self.is_supervised else distances.detach().argmin(1)
         decoded = decode_own_codes(self.decoder, latents, codes, own).to(codes.dtype)
-        return ModuleOutput(latents, codes, distances, decoded, None)
+        return ModuleOutput(latents, codes, distances, decoded)
 
 
 def build_module(

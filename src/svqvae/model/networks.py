@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import prod
+from math import prod, sqrt
 
 from torch import Tensor, nn
 
@@ -115,15 +115,19 @@ class Crop(nn.Module):
 def published_mnist() -> Pair:
     """Build the networks of the authors' MNIST notebook, for 1×28×28 images and 3,200 latent dimensions.
 
-    The notebook's decoder ends in a Tanh, which is `likelihood.Bounded` here.
+    The notebook's decoder ends in a Tanh, which is `likelihood.Bounded` here. Its transposed convolutions start as
+    they did in PyTorch 0.4, which the notebook ran on: uniform in ±1/√(inputs × kernel area), where later versions
+    count the outputs instead. For the last layer that is ±0.04 instead of ±0.2.
 
     Source: arXiv:1909.11124 and its MNIST notebook.
     """
     encoder = nn.Sequential(nn.Conv2d(1, 20, 5, 2), nn.ReLU(), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.Flatten(), nn.Tanh())
-    decoder = nn.Sequential(
-        nn.Unflatten(1, (50, 8, 8)), nn.ConvTranspose2d(50, 20, 3, 3), nn.ReLU(), nn.ConvTranspose2d(20, 1, 5)
-    )
-    return encoder, decoder
+    first, last = nn.ConvTranspose2d(50, 20, 3, 3), nn.ConvTranspose2d(20, 1, 5)
+    for layer in (first, last):
+        bound = 1 / sqrt(layer.in_channels * prod(layer.kernel_size))
+        for weight in layer.parameters():
+            nn.init.uniform_(weight, -bound, bound)
+    return encoder, nn.Sequential(nn.Unflatten(1, (50, 8, 8)), first, nn.ReLU(), last)
 
 
 def published_lincs(n_features: int, latent_dim: int) -> Pair:

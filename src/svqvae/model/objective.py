@@ -122,3 +122,20 @@ def prototype(
         "label": functional.cross_entropy(-output.distances / temperature, batch.y),
         "commitment": functional.mse_loss(output.latents, output.codes[batch.y].detach()),
     }
+
+
+def code_error(output: ModuleOutput, likelihood: Likelihood, class_means: Tensor) -> Tensor:
+    """Return the mean over classes of error(decoder(e_k), mean of class k), however many samples a class has.
+
+    Parameters
+    ----------
+    output
+        Of a module with class-mean codes.
+    likelihood
+        One that takes means.
+    class_means
+        Mean of each class's samples as the decoder should give it, (classes, ...).
+    """
+    if output.code_output is None:
+        raise ValueError("`output` must hold all codes decoded; got none.")
+    return likelihood.error(output.code_output, class_means, class_means.new_ones(len(class_means)))

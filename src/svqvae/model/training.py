@@ -15,12 +15,14 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from svqvae.model.batches import Batch, MemoryBatches
 from svqvae.model.module import SVQVAEModule
-from svqvae.model.objective import Loss
+from svqvae.model.objective import Loss, code_error
 from svqvae.model.quantizer import ClassMeanCodes, class_sums
 
 Row = dict[str, float | int]
-# Share of training in which the learning rate rises, and share of it with which the decoder settles.
-RISE, SETTLING_RATE = 0.2, 0.1
+# Share of training in which the learning rate rises.
+RISE = 0.2
+# While the decoder settles: share of the learning rate, and up to how many classes their errors are summed.
+SETTLING_RATE, MAX_SUMMED = 1 / 3, 40
 OnEpoch = Callable[[int, int, Mapping[str, float]], None]
 
 
@@ -43,7 +45,9 @@ def train(
     First all of it is trained, `n_epochs` times over the data. With a `patience`, training stops after so many
     epochs without a better validation loss, and the best weights come back. Then, with class-mean codes, the codes
     become the exact class means of all training latents, and the decoder alone is trained for
-    `n_settling_epochs` more with encoder and codes fixed: until then it has only seen running means.
+    `n_settling_epochs` more with encoder and codes fixed: until then it has only seen running means. In this settling
+    the error of each decoded code against the mean of its class counts besides, summed over the classes (at most 40
+    times their mean), so that the code of a rare class decodes to its mean as well.
 
     Ctrl-C ends training and keeps what there is; the last row then holds ``interrupted = 1``.
 
@@ -79,6 +83,7 @@ def train(
         Where the loss is not finite at the end of an epoch.
     """
     history: list[Row] = []
+    class_means: Tensor | None = None
     best = _Best(patience)
     trained = [weight for weight in module.parameters() if weight.requires_grad]
     settles = isinstance(module.quantizer, ClassMeanCodes) and n_settling_epochs > 0
@@ -88,7 +93,8 @@ def train(
     def one_epoch(network: _FabricModule, optimizer: _FabricOptimizer, scheduler: LRScheduler, settling: bool) -> None:
         epoch, start = len(history), time.monotonic()
         row: Row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
-        row |= _step_through(network, batches.epoch(epoch, not settling), loss, fabric, optimizer, scheduler, settling)
+        steps = batches.epoch(epoch, not settling)
+        row |= _step_through(network, steps, loss, fabric, optimizer, scheduler, settling, class_means)
         if validation is not None:
             row |= _evaluate(network, validation.once(), loss, fabric)
         history.append(row | {"seconds": time.monotonic() - start})
@@ -112,6 +118,7 @@ def train(
         if settles:
             is_settling = True
             n_in_all = len(history) + n_settling_epochs
+            class_means = _class_means(module, batches, fabric)
             rule, scheduler = _optimize_decoder(module, learning_rate, n_settling_epochs * batches.n_batches)
             network, optimizer = fabric.setup(module, rule)
             while len(history) < n_in_all:
@@ -154,6 +161,21 @@ def _optimize_decoder(module: SVQVAEModule, learning_rate: float, n_steps: int) 
     return optimizer, LambdaLR(optimizer, lambda step: max(0.0, 1 - step / n_steps))
 
 
+def _class_means(module: SVQVAEModule, batches: MemoryBatches, fabric: Fabric) -> Tensor | None:
+    """Return the mean of each class as the decoder should give it, or None where the likelihood takes no means."""
+    if not module.likelihood.takes_means:
+        return None
+    n_classes, event = len(module.quantizer.codes), batches.target.shape[1:]
+    counts = torch.zeros(n_classes, dtype=torch.float64)
+    sums = torch.zeros(n_classes, event.numel(), dtype=torch.float64)
+    for batch in batches.once():
+        batch_counts, batch_sums = class_sums(batch.class_target.flatten(1).double(), batch.y, n_classes)
+        counts += batch_counts
+        sums += batch_sums
+    means = (sums / counts[:, None]).to(batches.target.dtype)
+    return means.reshape(n_classes, *event).to(fabric.device)
+
+
 def _step_through(
     network: _FabricModule,
     steps: Iterable[Batch],
@@ -162,8 +184,12 @@ def _step_through(
     optimizer: _FabricOptimizer,
     scheduler: LRScheduler,
     settling: bool,
+    class_means: Tensor | None,
 ) -> Row:
-    """Take one optimiser step per batch; return the mean of each loss term and of the loss."""
+    """Take one optimiser step per batch; return the mean of each loss term and of the loss.
+
+    With class means, each code's distance to the mean of its class counts besides, unless the loss leaves classes out.
+    """
     module = cast("SVQVAEModule", network.module)
     network.train()
     module.encoder.train(not settling)
@@ -173,8 +199,12 @@ def _step_through(
         output = network(batch.inputs, batch.y)
         terms = loss.terms(output, batch, module.likelihood)
         total = loss.total(terms)
+        goal = total
+        if class_means is not None:
+            weight = min(len(class_means), MAX_SUMMED) * loss.weights["class_reconstruction"]
+            goal = total + weight * code_error(output, module.likelihood, class_means)
         optimizer.zero_grad()
-        fabric.backward(total)
+        fabric.backward(goal)
         optimizer.step()
         scheduler.step()
         if isinstance(module.quantizer, ClassMeanCodes) and not settling:
