@@ -45,7 +45,7 @@ def folder(csv: Path) -> Path:
 
 def test_fit_writes_a_run_folder(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model.safetensors", "run.json", "history.csv", "metrics.json"}
+    assert names == {"model.safetensors", "atlas.safetensors", "run.json", "history.csv", "metrics.json"}
     run_json = json.loads((folder / "run.json").read_text())
     assert run_json["feature_names"] == COLUMNS
     assert run_json["classes"]["values"] == ["a", "b"]
@@ -152,3 +152,59 @@ def test_defaults_of_the_command_line_are_those_of_the_estimator() -> None:
     shared = set(ours) & set(theirs) - {"architecture"}
     assert {"objective", "latent_dim", "geometry", "epochs", "batch_size", "precision"} <= shared
     assert {name: ours[name].default for name in shared} == {name: theirs[name] for name in shared}
+
+
+def test_classes_writes_how_they_relate(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("classes", folder, "--out", tmp_path / "relations", "--resamples", 20) == 0
+    assert "Nearest classes" in capsys.readouterr().out
+    assert list(pd.read_csv(tmp_path / "relations" / "nearest.csv").columns) == [
+        "class",
+        "nearest",
+        "distance",
+        "support",
+    ]
+    assert (tmp_path / "relations" / "tree.nwk").read_text().endswith(";\n")
+    assert run("classes", folder, "--out", tmp_path / "other", "--metric", "manhattan") == 2
+    assert "`metric` must be one of 'mahalanobis'" in capsys.readouterr().err
+    assert run("classes", folder, "--out", tmp_path / "other", "--resamples", -1) == 2
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "rnk", "gmt"])
+def test_profile_writes_by_the_suffix(folder: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / "deep" / f"a.{suffix}"
+    assert run("profile", folder, "a", "--versus", "b", "--out", out) == 0
+    text = out.read_text()
+    assert all(name in text for name in COLUMNS)
+    assert text.startswith({"csv": "feature,difference,", "rnk": "g", "gmt": "a versus b up\t"}[suffix])
+
+
+def test_profile_refuses_what_it_does_not_know(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("profile", folder, "c", "--out", tmp_path / "c.csv") == 2
+    assert "`name` must be one of 2 classes; got 'c'. The closest are" in capsys.readouterr().err
+    assert run("profile", folder, "a", "--out", tmp_path / "a.xlsx") == 2
+    assert "`--out` must end in .csv, .rnk, .gmt; got a.xlsx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["csv", "h5ad"])
+def test_simulated_samples_can_be_read_as_labelled_data(folder: Path, tmp_path: Path, suffix: str) -> None:
+    from svqvae.data.tables import from_anndata, read_table
+
+    out = tmp_path / f"s.{suffix}"
+    assert run("simulate", folder, "b", "-n", 7, "--out", out, "--quiet") == 0
+    table = from_anndata(read_table(out, label="class"), label="class")
+    assert table.X.shape == (7, 8)
+    assert list(table.feature_names) == COLUMNS
+    assert set(table.y) == {"b"}
+    again = tmp_path / f"again.{suffix}"
+    assert run("simulate", folder, "b", "-n", 7, "--out", again, "--quiet") == 0
+    np.testing.assert_array_equal(from_anndata(read_table(again, label="class"), label="class").X, table.X)
+
+
+def test_simulate_refuses_other_suffixes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("simulate", folder, "b", "-n", 7, "--out", tmp_path / "s.xlsx") == 2
+    assert "`--out` must end in .h5ad or .csv; got s.xlsx" in capsys.readouterr().err
+    assert run("simulate", folder, "b", "-n", 0, "--out", tmp_path / "s.csv") == 2
+    assert "`n` must be a whole number of at least 1; got 0" in capsys.readouterr().err

@@ -7,12 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from svqvae.atlas.atlas import ClassAtlas
     from svqvae.estimator import SVQVAE
 
 __version__ = "0.1.0"
-__all__ = ["SVQVAE", "__version__"]
+__all__ = ["SVQVAE", "ClassAtlas", "__version__"]
 
-_HOMES = {"SVQVAE": "svqvae.estimator"}
+_HOMES = {"ClassAtlas": "svqvae.atlas.atlas", "SVQVAE": "svqvae.estimator"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from svqvae.evaluation import Quality
 
 app = typer.Typer(
@@ -26,6 +28,7 @@ Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same resu
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
+N_SHOWN = 10
 TITLES = {"training": "Training samples", "held_out": "Samples held out to watch training"}
 
 
@@ -125,6 +128,114 @@ def annotate(
     table = annotate_samples(run, read_table(data), out)
     if not quiet:
         _print(f"{len(table)} samples annotated: {out}")
+
+
+@app.command(epilog="Example: svqvae classes run --out relations")
+def classes(
+    run: Run,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder to write: distances.csv, nearest.csv, pairs.csv, network.graphml, tree.nwk and more."
+        ),
+    ],
+    metric: Annotated[str, typer.Option(help="mahalanobis, euclidean, cosine or correlation.")] = "mahalanobis",
+    space: Annotated[str, typer.Option(help="profile (decoded codes) or code.")] = "profile",
+    resamples: Annotated[int, typer.Option(help="Resamples for the support of each relation; 0 for none.")] = 1000,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Write how classes relate, with how sure that is: nearest classes, network, tree."""
+    from svqvae.atlas.atlas import ClassAtlas
+    from svqvae.atlas.exports import write_relations
+    from svqvae.progress import part_bars
+
+    if resamples < 0:
+        raise ValueError(f"`--resamples` must be 0 or more; got {resamples}.")
+    atlas = ClassAtlas.load(run)
+    with part_bars(not quiet) as progress:
+        found = write_relations(
+            atlas,
+            out,
+            metric,
+            space,
+            n_resamples=resamples,
+            random_state=seed,
+            progress=progress,
+        )
+    if not quiet:
+        _print_nearest(found["nearest"])
+        _print_agreement(found["agreement"], metric, space)
+        _print(f"Relations: {out}")
+
+
+@app.command(epilog="Example: svqvae profile run CP_MEK_INHIBITOR --versus CP_RAF_INHIBITOR --out mek_raf.csv")
+def profile(
+    run: Run,
+    name: Annotated[str, typer.Argument(metavar="CLASS", help="A class.", show_default=False)],
+    out: Annotated[Path, typer.Option(help=".csv (all figures), .rnk (ranking) or .gmt (gene sets up and down).")],
+    versus: Annotated[
+        str | None, typer.Option(help="The class to compare with.", show_default="all other samples")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write what is typical of a class, feature by feature, with intervals, p- and q-values."""
+    from svqvae.atlas.atlas import ClassAtlas
+    from svqvae.atlas.exports import check_contrast_path, write_contrast
+
+    check_contrast_path(out)
+    atlas = ClassAtlas.load(run)
+    table = atlas.profile(name) if versus is None else atlas.contrast(name, versus)
+    write_contrast(table, out, name if versus is None else f"{name} versus {versus}")
+    if not quiet:
+        sure = table[table["q"] <= 0.05]
+        _print(
+            f"{len(sure)} of {len(table)} features differ at q <= 0.05: {(sure['t'] > 0).sum()} up, "
+            f"{(sure['t'] < 0).sum()} down."
+        )
+        _print(f"Correlation with the plain difference of class means: {table.attrs['agreement']:.3f}")
+        _print(f"Profile: {out}")
+
+
+@app.command(epilog="Example: svqvae simulate run CP_HDAC_INHIBITOR -n 500 --out simulated.h5ad")
+def simulate(
+    run: Run,
+    name: Annotated[str, typer.Argument(metavar="CLASS", help="A class.", show_default=False)],
+    n: Annotated[int, typer.Option("-n", help="Number of samples.")],
+    out: Annotated[Path, typer.Option(help="File to write: .h5ad or .csv.")],
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate samples of a class."""
+    from svqvae.jobs import simulate_samples
+
+    n_features = simulate_samples(run, name, n, out, seed)
+    if not quiet:
+        _print(f"{n} samples of {name} with {n_features} features: {out}")
+
+
+def _print_nearest(nearest: "pd.DataFrame") -> None:
+    """Print the surest nearest classes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    surest = nearest.sort_values(["support", "distance"], ascending=[False, True], kind="stable").head(N_SHOWN)
+    table = Table(title=f"Nearest classes, the surest {len(surest)} of {len(nearest)}", title_justify="left")
+    for column, justify in (("class", "left"), ("nearest", "left"), ("distance", "right"), ("support", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for name, partner, distance, support in surest.astype(object).to_numpy():
+        table.add_row(str(name), str(partner), f"{distance:.3g}", "" if support != support else f"{support:.2f}")
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def _print_agreement(agreement: "pd.DataFrame", metric: str, space: str) -> None:
+    """Say how far other metrics and the other space agree."""
+    others = agreement[(agreement["metric"] != metric) | (agreement["space"] != space)]
+    low, high = others["same_nearest"].min(), others["same_nearest"].max()
+    _print(
+        f"Other metrics and spaces name the same nearest class for {low:.0%} to {high:.0%} of classes: "
+        "see agreement.csv."
+    )
 
 
 def _print(text: str) -> None:

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from svqvae import inputs, parameters, runs
+from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.health import CodeHealthWarning, describe_health
 from svqvae.building import build
 from svqvae.data.scaling import fit_scaling
@@ -102,6 +103,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     Attributes
     ----------
     classes_ : (n_classes,), sorted labels
+    atlas_ : ClassAtlas, what `to_atlas` returns
     codebook_ : (n_classes, latent_dim), the code of each class
     history_ : DataFrame, one row per epoch with each loss term
     health_ : DataFrame, one row per class: whether its code stands for it, see `svqvae.atlas.health`
@@ -290,8 +292,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                 raise
         self.history_ = pd.DataFrame(history)
         self.n_iter_ = len(history)
-        found = measure(self.module_, training, self.classes_, self.seed_)
-        self.health_, self.density_, self.noise_ = found.health, found.density, found.noise
+        found = measure(self, training)
+        self.health_, self.atlas_, self.noise_ = found.health, found.atlas, found.noise
         self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": inputs.fingerprint(rows, index)}
         self._warn()
         return self
@@ -372,17 +374,24 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         (n, n_features) array, or images, in the shape and units of X
         """
         check_is_fitted(self)
-        k = inputs.find_class(name, self.classes_)
+        k = self.atlas_.find(name)
         if not isinstance(n, int | np.integer) or n < 1:
             raise ValueError(f"`n` must be a whole number of at least 1; got {n!r}.")
         rng = np.random.default_rng(parameters.resolve_seed(random_state))
-        latents = self.density_.draw(k, int(n), rng)
+        if self.atlas_.density is None:
+            raise ValueError("`sample` must know where the latents of a class lie, which this model never learnt.")
+        latents = self.atlas_.density.draw(k, int(n), rng)
         sizes = self.median_size_ * np.exp(self.log_size_spread_ * rng.standard_normal(len(latents)))
         means = self._decode(torch.as_tensor(latents), torch.as_tensor(sizes, dtype=torch.float32))
         return add_noise(means, self, rng)
 
+    def to_atlas(self) -> ClassAtlas:
+        """Return what is typical of each class and how classes relate, without the samples and without torch."""
+        check_is_fitted(self)
+        return self.atlas_
+
     def save(self, folder: Path | str) -> None:
-        """Write a run folder: `model.safetensors`, `run.json`, `history.csv`."""
+        """Write a run folder: `model.safetensors`, `atlas.safetensors`, `run.json`, `history.csv`."""
         check_is_fitted(self)
         runs.write_model(self, Path(folder))
 

@@ -1,6 +1,5 @@
 """What may be handed to the model, and one clear sentence where it may not."""
 
-import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -239,16 +238,6 @@ def resolve_image_shape(
             f"`X` must hold images (n, height, width) or (n, channels, height, width); got samples of shape {shape}."
         )
     return (1, *shape) if len(shape) == 2 else (shape[0], shape[1], shape[2])
-
-
-def find_class(name: Any, classes: NDArray[np.generic]) -> int:
-    """Return the index of a class; the message for an unknown one lists the closest names."""
-    for k, label in enumerate(classes):
-        if label == name or str(label) == str(name):
-            return k
-    known = [str(label) for label in classes]
-    close = difflib.get_close_matches(str(name), known, n=5, cutoff=0.3) or known[:5]
-    raise ValueError(f"`name` must be one of {len(known)} classes; got {name!r}. The closest are {', '.join(close)}.")
 
 
 def fingerprint(rows: Rows, index: NDArray[np.int64]) -> str:

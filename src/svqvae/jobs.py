@@ -1,6 +1,7 @@
 """What the commands do: from data to a run folder, and from a run folder to annotated samples."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,37 @@ def annotate_samples(folder: Path, adata: "AnnData", out: Path) -> pd.DataFrame:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, table.to_csv(index=False).encode())
     return table
+
+
+def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> int:
+    """Write n simulated samples of a class as .h5ad or .csv, by the suffix, and return the number of features.
+
+    The class stands in the column ``class``, so that the file can be read as labelled data again.
+    """
+    if out.suffix.lower() not in (".h5ad", ".csv"):
+        raise ValueError(f"`--out` must end in .h5ad or .csv; got {out.name}.")
+    if out.is_dir():
+        raise IsADirectoryError(f"`--out` must be a file; got the folder {out}.")
+    model = SVQVAE.load(folder)
+    atlas = model.to_atlas()
+    name = atlas.names[atlas.find(name)]
+    rows = model.sample(name, n, random_state=seed).reshape(n, -1)
+    index = pd.Index([f"{name} {number}" for number in range(1, n + 1)], name="sample")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix.lower() == ".csv":
+        table = pd.DataFrame(rows, index=index, columns=list(atlas.feature_names))
+        table.insert(0, "class", name)
+        write_whole(out, table.to_csv().encode())
+    else:
+        import anndata
+
+        var = pd.DataFrame(index=pd.Index(atlas.feature_names, dtype=object))
+        obs = pd.DataFrame({"class": [name] * n}, index=index.astype(object))
+        adata = anndata.AnnData(rows.astype(np.float32), obs=obs, var=var)
+        with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+            adata.write_h5ad(Path(scratch) / out.name)
+            (Path(scratch) / out.name).replace(out)
+    return rows.shape[1]
 
 
 def _quality(model: SVQVAE, training: "AnnData", tested: "AnnData", label: str) -> Quality:

@@ -1,6 +1,7 @@
 """What is known of the classes once the network is trained."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,16 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.density import ClassDensity, fit_density
 from svqvae.atlas.health import code_health
+from svqvae.atlas.spread import fit_spread
 from svqvae.model import inference
 from svqvae.model.batches import MemoryBatches
 from svqvae.model.module import SVQVAEModule
+
+if TYPE_CHECKING:
+    from svqvae.estimator import SVQVAE
 
 # Draws that are enough to know their variance.
 MAX_DRAWS = 2000
@@ -27,27 +33,52 @@ class Findings:
     ----------
     health
         Whether the code of each class stands for it, see `svqvae.atlas.health.code_health`.
-    density
-        Where the latents of each class lie.
+    atlas
+        What is typical of each class and how sure that is, see `svqvae.atlas.atlas.ClassAtlas`.
     noise
         Standard deviation within classes that decoded draws lack, per feature, in the model's units, (n_features,).
     """
 
     health: pd.DataFrame
-    density: ClassDensity
+    atlas: ClassAtlas
     noise: NDArray[np.float32]
 
 
-def measure(module: SVQVAEModule, training: MemoryBatches, classes: NDArray[np.generic], seed: int) -> Findings:
-    """Measure a trained module on its training samples; unsupervised codes are given to classes first."""
-    latents, y = inference.encode(module, training.inputs), training.y.numpy()
+def measure(model: "SVQVAE", training: MemoryBatches) -> Findings:
+    """Measure a trained model on its training samples; unsupervised codes are given to classes first."""
+    module, classes, seed = model.module_, model.classes_, model.seed_
+    found, y = inference.encode(module, training.inputs), training.y.numpy()
     if not module.is_supervised:
-        give_codes_to_classes(module, latents, y)
-    nearest = inference.distances(module, latents).argmin(1).numpy()
-    codes = module.quantizer.codes.detach().float().numpy()
-    density = fit_density(latents.float().numpy(), y, len(classes), seed)
-    health = code_health(latents.float().numpy(), y, codes, nearest, classes)
-    return Findings(health, density, missing_noise(module, training, density, seed))
+        give_codes_to_classes(module, found, y)
+    nearest = inference.distances(module, found).argmin(1).numpy()
+    latents = found.float().numpy()
+    codes = module.quantizer.codes.detach().float().numpy().copy()
+    density = fit_density(latents, y, len(classes), seed)
+    health = code_health(latents, y, codes, nearest, classes)
+    rows = training.inputs.flatten(1).numpy()
+    atlas = ClassAtlas(
+        classes=classes,
+        feature_names=tuple(map(str, getattr(model, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])]))),
+        counts=np.bincount(y, minlength=len(classes)),
+        codes=codes,
+        decoded=decode_codes(model),
+        means=np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(len(classes))]).astype(np.float32),
+        center=np.broadcast_to(model.scaling_.center, rows.shape[1]).copy(),
+        scale=np.broadcast_to(model.scaling_.scale, rows.shape[1]).copy(),
+        code_spread=fit_spread(latents, y, len(classes), seed),
+        profile_spread=fit_spread(rows, y, len(classes), seed),
+        density=density,
+        sample_shape=tuple(model.sample_shape_),
+    )
+    return Findings(health, atlas, missing_noise(module, training, density, seed))
+
+
+def decode_codes(model: "SVQVAE") -> NDArray[np.float32]:
+    """Return the decoded codes on the scale that the encoder reads, (n_classes, n_features)."""
+    codes = model.module_.quantizer.codes.detach()
+    sizes = torch.full((len(codes),), model.median_size_)
+    decoded: NDArray[np.float32] = inference.decode(model.module_, codes, sizes).flatten(1).float().numpy()
+    return model.scaling_.apply(decoded) if model.scaling_.kind == "counts" else decoded
 
 
 def missing_noise(

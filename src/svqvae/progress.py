@@ -1,4 +1,4 @@
-"""A bar on standard error while a model trains."""
+"""Bars on standard error for what takes long."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,3 +31,21 @@ def epoch_bar(is_shown: bool) -> Iterator[Callable[[int, int, Mapping[str, float
             progress.update(task, total=n_epochs, completed=epoch + 1, figures=figures)
 
         yield on_epoch
+
+
+@contextmanager
+def part_bars(is_shown: bool) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Yield a function that opens a bar with a title and returns its `on_step(done, in_all)`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    is_drawn = is_shown and console.is_terminal
+    with Progress(*columns, console=console, disable=not is_drawn, transient=True) as progress:
+
+        def open_bar(title: str) -> Callable[[int, int], None]:
+            task = progress.add_task(title, total=None)
+            return lambda done, in_all: progress.update(task, completed=done, total=in_all)
+
+        yield open_bar

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from svqvae.atlas.density import ClassDensity
+from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.storage import read_run, write_run, write_whole
 from svqvae.building import build
 from svqvae.data.scaling import Scaling
@@ -22,13 +22,11 @@ Model = TypeVar("Model", bound="SVQVAE")
 
 PACKAGES = ("svqvae", "torch", "lightning-fabric", "scikit-learn", "numpy", "scipy", "pandas", "anndata")
 OWN_NETWORKS = "own"
-DENSITY = ("class_index", "weights", "means", "factors", "even_variances")
 
 
 def write_model(model: "SVQVAE", folder: Path) -> None:
-    """Write `model.safetensors`, `run.json` and `history.csv`."""
+    """Write `model.safetensors`, `atlas.safetensors`, `run.json` and `history.csv`."""
     tensors = {f"module.{name}": value.numpy() for name, value in model.module_.state_dict().items()}
-    tensors |= {f"density.{name}": getattr(model.density_, name) for name in DENSITY}
     tensors |= {"scaling.center": model.scaling_.center, "scaling.scale": model.scaling_.scale, "noise": model.noise_}
     settings = model.get_params(deep=False) | {"random_state": model.seed_}
     if isinstance(model.architecture, tuple):
@@ -52,6 +50,7 @@ def write_model(model: "SVQVAE", folder: Path) -> None:
         "health": model.health_.reset_index(drop=True).to_dict("list"),
         "versions": {package: version(package) for package in PACKAGES},
     }
+    model.atlas_.save(folder)
     write_run(folder, tensors, run)
     text = io.StringIO()
     model.history_.to_csv(text, index=False)
@@ -80,7 +79,7 @@ def read_model(kind: type[Model], folder: Path, architecture: Any) -> Model:
         raise ValueError(f"{folder} must be a whole run; its run.json has no {error}. Fit the model anew.") from None
     model.module_ = _rebuild(model, tensors, folder)
     model.scaling_ = Scaling(run["scaling"], tensors["scaling.center"], tensors["scaling.scale"])
-    model.density_ = ClassDensity(*(tensors[f"density.{name}"] for name in DENSITY))
+    model.atlas_ = ClassAtlas.load(folder)
     model.noise_ = tensors["noise"]
     path = folder / "history.csv"
     model.history_ = pd.read_csv(path) if path.is_file() else pd.DataFrame()

@@ -129,14 +129,32 @@ def _shrunk_factors(members: NDArray[np.float64], rank: int, mean_variance: floa
     centered = (members - members.mean(0)) / np.sqrt(n - 1)
     _, singular, directions = np.linalg.svd(centered, full_matrices=False)
     spectrum = singular**2
-    total, squares = spectrum.sum(), (spectrum**2).sum()
-    mean = total / latent_dim
-    unevenness = squares - total**2 / latent_dim
-    pull = ((1 - 2 / latent_dim) * squares + total**2) / max((n + 1 - 2 / latent_dim) * unevenness, 1e-300)
-    pull = float(np.clip(pull, 0, 1))
+    total = spectrum.sum()
+    pull = chen_weight(spectrum, latent_dim, n)
     kept = min(rank, len(spectrum))
     rest = total - spectrum[:kept].sum()
+    mean = total / latent_dim
     even = pull * mean + (1 - pull) * (rest / (latent_dim - kept) if latent_dim > kept else 0.0)
     excess = np.maximum(0, (1 - pull) * spectrum[:kept] + pull * mean - even)
     factors[:, :kept] = directions[:kept].T * np.sqrt(excess)
     return factors.astype(np.float32), float(even)
+
+
+def chen_weight(spectrum: NDArray[np.float64], n_dimensions: int, n: int) -> float:
+    """Return the oracle approximating weight, in [0, 1], of the shrinkage of a covariance toward its mean variance.
+
+    Equation 23 of Chen et al. (IEEE Trans. Signal Processing 58:5016, 2010).
+
+    Parameters
+    ----------
+    spectrum
+        Eigenvalues of the sample covariance, those that are 0 left out or not.
+    n_dimensions
+        Number of dimensions.
+    n
+        Number of samples.
+    """
+    total, squares = spectrum.sum(), (spectrum**2).sum()
+    unevenness = squares - total**2 / n_dimensions
+    weight = ((1 - 2 / n_dimensions) * squares + total**2) / max((n + 1 - 2 / n_dimensions) * unevenness, 1e-300)
+    return float(np.clip(weight, 0, 1))

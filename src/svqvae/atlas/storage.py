@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 FORMAT_VERSION = 1
@@ -84,3 +84,42 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_atlas(path: Path, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+    """Write an atlas as one safetensors file, whole or not at all; the header is JSON in its metadata."""
+    text = json.dumps({"format_version": FORMAT_VERSION, **header}, ensure_ascii=False)
+    arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
+    write_whole(path, save(arrays, metadata={"svqvae_atlas": text}))
+
+
+def read_atlas(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Read what `write_atlas` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where it is damaged, no atlas, or of another format version.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`folder` must hold {path.name}; {path.parent} does not. "
+            "`svqvae fit`, `model.save` and `atlas.save` write it."
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get("svqvae_atlas")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} must be a safetensors file; it is damaged: {error}.") from None
+    if text is None:
+        raise ValueError(f"{path} must be an atlas of svqvae; it holds other tensors.")
+    header = json.loads(text)
+    if header.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} must have format version {FORMAT_VERSION}; got {header.get('format_version')!r}. Read it with the "
+            "version of svqvae that wrote it, or write it anew."
+        )
+    return tensors, header

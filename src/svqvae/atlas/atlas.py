@@ -1,0 +1,455 @@
+"""The atlas of classes: what is typical of each, how they relate and how sure that is, without the samples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from svqvae.atlas import contrasts, relations, storage
+from svqvae.atlas.density import ClassDensity
+from svqvae.atlas.relations import LINKAGES, METRICS, OnResample, Space, Tree
+from svqvae.atlas.shrinkage import shrink
+from svqvae.atlas.spread import Spread
+
+Array = NDArray[np.float64]
+SPACES = ("profile", "code")
+FILE = "atlas.safetensors"
+N_RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class ClassAtlas:
+    """Classes as a fitted model sees them; needs neither the samples nor torch.
+
+    Profiles and spreads are in the model's units: features as the encoder reads them, that is centred and scaled, or
+    for counts the logarithm of shares. `center` and `scale` lead back to the data's units.
+
+    Attributes
+    ----------
+    classes
+        Names, (n_classes,).
+    feature_names
+        (n_features,).
+    counts
+        Training samples per class, (n_classes,).
+    codes
+        (n_classes, latent_dim).
+    decoded
+        Decoded codes in the model's units, (n_classes, n_features).
+    means
+        Plain means of the training samples in the model's units, (n_classes, n_features).
+    center, scale
+        data = center + scale × model's units, (n_features,).
+    code_spread, profile_spread
+        How latents and samples spread around their class, or None where there were no samples to learn it from.
+    density
+        Where the latents of each class lie, for simulation, or None.
+    parents
+        The group of each class toward whose mean the profiles of rare classes are drawn, or empty: toward all.
+    sample_shape
+        Shape of a sample: (n_features,), or that of an image.
+    """
+
+    classes: NDArray[np.generic]
+    feature_names: tuple[str, ...]
+    counts: NDArray[np.int64]
+    codes: NDArray[np.float32]
+    decoded: NDArray[np.float32]
+    means: NDArray[np.float32]
+    center: Array
+    scale: Array
+    code_spread: Spread | None = None
+    profile_spread: Spread | None = None
+    density: ClassDensity | None = None
+    parents: tuple[str, ...] = ()
+    sample_shape: tuple[int, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes as text."""
+        return tuple(str(name) for name in self.classes.tolist())
+
+    @cached_property
+    def _shrunk(self) -> tuple[Array, Array]:
+        if self.profile_spread is None:
+            return self.decoded.astype(np.float64), np.ones(len(self.classes))
+        return shrink(self.decoded, self.profile_spread.mean_variances(self.counts), self.parents)
+
+    @property
+    def profiles(self) -> pd.DataFrame:
+        """What is typical of each class, classes × features, in the data's units.
+
+        Decoded codes, those of rare classes drawn toward the mean of all classes, or of their parent's, by as much as
+        chance moves them: see `weights`.
+        """
+        return self._frame(self._shrunk[0])
+
+    @property
+    def weights(self) -> pd.Series:
+        """How much of its own decoded code the profile of each class keeps, 0 to 1."""
+        return pd.Series(self._shrunk[1], index=self._index(), name="weight")
+
+    @property
+    def decoded_profiles(self) -> pd.DataFrame:
+        """The decoded codes as they are, classes × features, in the data's units."""
+        return self._frame(self.decoded)
+
+    def with_parents(self, parents: Mapping[Any, str]) -> "ClassAtlas":
+        """Return the atlas with rare classes drawn toward the mean of their parent's classes instead of all.
+
+        Parameters
+        ----------
+        parents
+            The parent of each class by name; a class that is left out has "" as its parent, with all others left out.
+        """
+        given = {str(name): parent for name, parent in parents.items()}
+        for name in given:
+            self.find(name)
+        return replace(self, parents=tuple(str(given.get(name, "")) for name in self.names))
+
+    def find(self, name: Any) -> int:
+        """Return the index of a class; an unknown name is refused, the closest are named."""
+        if str(name) in self.names:
+            return self.names.index(str(name))
+        close = get_close_matches(str(name), self.names, n=5, cutoff=0.3) or self.names[:5]
+        raise ValueError(
+            f"`name` must be one of {len(self.names)} classes; got {name!r}. The closest are {', '.join(close)}."
+        )
+
+    def distances(self, metric: str = "mahalanobis", space: str = "profile", *, corrected: bool = True) -> pd.DataFrame:
+        """Return how far classes are from each other, classes × classes, symmetric, 0 on the diagonal.
+
+        Parameters
+        ----------
+        metric
+            "mahalanobis": Euclidean distance where the covariance within classes is the identity, so that features
+            which vary among the samples of a class count less. "euclidean", in the model's units. "cosine",
+            "correlation": 1 - cosine similarity, 1 - Pearson correlation.
+        space
+            "profile": decoded codes. "code": the codes. The training of the codes pushes classes apart, so that
+            distances between codes say less about how alike classes are.
+        corrected
+            Whether what chance adds is taken off, see `svqvae.atlas.relations`; no distance is below 0.
+        """
+        values = self._space(metric, space, corrected).dissimilarities()
+        return pd.DataFrame(np.maximum(values, 0), index=self._index(), columns=self._index("other"))
+
+    def nearest(
+        self,
+        k: int = 1,
+        metric: str = "mahalanobis",
+        space: str = "profile",
+        *,
+        hubness_aware: bool = False,
+        n_resamples: int = N_RESAMPLES,
+        random_state: int = 0,
+        on_resample: OnResample | None = None,
+    ) -> pd.DataFrame:
+        """Return the k nearest classes of each class, one row each.
+
+        Parameters
+        ----------
+        k
+            Number of nearest classes.
+        metric, space
+            As in `distances`.
+        hubness_aware
+            Whether a class that is near to everything counts as further off.
+        n_resamples
+            Resamples for the support; 0 for none.
+        random_state
+            Seed of the resamples.
+        on_resample
+            Called as ``on_resample(done, n_resamples)``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``class``, ``nearest``, ``distance`` and ``support``: how often a second study of the same sizes would
+            have it among the k nearest, NaN without resamples.
+        """
+        if not 1 <= k < len(self.classes):
+            raise ValueError(f"`k` must be from 1 to {len(self.classes) - 1}, one less than the classes; got {k}.")
+        room = self._space(metric, space)
+        values = room.dissimilarities()
+        partners = relations.nearest_partners(values, k, hubness_aware)
+        hits = np.zeros_like(values)
+        for drawn in self._resample(room, n_resamples, random_state, on_resample):
+            chosen = relations.nearest_partners(drawn, k, hubness_aware)
+            hits[np.arange(len(hits))[:, None], chosen] += 1
+        rows = np.repeat(np.arange(len(values)), k)
+        columns = partners.ravel()
+        support = hits[rows, columns] / n_resamples if n_resamples else np.full(len(rows), np.nan)
+        return pd.DataFrame(
+            {
+                "class": self.classes[rows],
+                "nearest": self.classes[columns],
+                "distance": np.maximum(values[rows, columns], 0),
+                "support": support,
+            }
+        )
+
+    def pairs(
+        self,
+        metric: str = "mahalanobis",
+        space: str = "profile",
+        *,
+        n_permutations: int = N_RESAMPLES,
+        random_state: int = 0,
+        on_resample: OnResample | None = None,
+    ) -> pd.DataFrame:
+        """Test for each pair of classes whether they are closer than two random groups of samples of their sizes.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``class``, ``other``, ``distance``, ``p`` and ``q`` (after Benjamini and Hochberg), the closest first. See
+            `svqvae.atlas.relations.closer_than_chance`.
+        """
+        room = self._space(metric, space)
+        values = room.dissimilarities()
+        p = relations.closer_than_chance(room, n_permutations, random_state, on_resample)
+        q = relations.control_false_discoveries(p)
+        a, b = np.triu_indices(len(values), 1)
+        table = {"class": self.classes[a], "other": self.classes[b], "distance": np.maximum(values[a, b], 0)}
+        order = np.argsort(values[a, b], kind="stable")
+        return pd.DataFrame(table | {"p": p[a, b], "q": q[a, b]}).iloc[order].reset_index(drop=True)
+
+    def network(
+        self,
+        k: int = 3,
+        metric: str = "mahalanobis",
+        space: str = "profile",
+        *,
+        mutual: bool = True,
+        n_resamples: int = N_RESAMPLES,
+        random_state: int = 0,
+        on_resample: OnResample | None = None,
+    ) -> "nx.Graph[Any]":
+        """Return the network of classes, joined where each is among the k nearest of the other.
+
+        Parameters
+        ----------
+        k, metric, space
+            As in `nearest`, at most as many as there are other classes.
+        mutual
+            Whether both must be among the k nearest of the other, or one is enough.
+        n_resamples, random_state, on_resample
+            As in `nearest`.
+
+        Returns
+        -------
+        networkx.Graph
+            Nodes: class names with ``count``, ``community`` (Louvain) and ``community_support``, the mean share of
+            resamples in which another class of its community is in its community again. Edges: ``distance``,
+            ``weight`` = exp(-(distance / median distance)²) and ``support``.
+        """
+        room = self._space(metric, space)
+        k = min(k, len(self.classes) - 1)
+        values = room.dissimilarities()
+        joined = relations.edges(values, k, mutual)
+        hits = np.zeros_like(values)
+        together = np.zeros_like(values)
+        n_with_communities = 0
+        for number, drawn in enumerate(self._resample(room, n_resamples, random_state, on_resample)):
+            found = relations.edges(drawn, k, mutual)
+            hits += found
+            # Communities cost much more than edges, and a hundred resamples tell their support to 0.05.
+            if number < 100:
+                n_with_communities += 1
+                label = _labels(relations.build_network(self.names, drawn, found, None, random_state), self.names)
+                together += label[:, None] == label
+        support = hits / n_resamples if n_resamples else None
+        graph = relations.build_network(self.names, values, joined, support, random_state)
+        label = _labels(graph, self.names)
+        for number, name in enumerate(self.names):
+            graph.nodes[name]["count"] = int(self.counts[number])
+            others = (label == label[number]) & (np.arange(len(label)) != number)
+            if n_with_communities and others.any():
+                share = float(together[number, others].mean() / n_with_communities)
+                graph.nodes[name]["community_support"] = share
+        return graph
+
+    def tree(
+        self,
+        metric: str = "mahalanobis",
+        space: str = "profile",
+        *,
+        linkage: str = "average",
+        n_resamples: int = N_RESAMPLES,
+        random_state: int = 0,
+        on_resample: OnResample | None = None,
+    ) -> Tree:
+        """Return the tree of classes by hierarchical clustering.
+
+        Parameters
+        ----------
+        metric, space
+            As in `distances`.
+        linkage
+            "average", "complete", "single", "ward" or "weighted", as in `scipy.cluster.hierarchy.linkage`.
+        n_resamples, random_state, on_resample
+            As in `nearest`; the support of a clade is how often it would return in a second study.
+        """
+        if linkage not in LINKAGES:
+            raise ValueError(f"`linkage` must be one of {', '.join(map(repr, LINKAGES))}; got {linkage!r}.")
+        room = self._space(metric, space)
+        n = len(self.classes)
+        joined = relations.join(room.dissimilarities(), linkage)
+        hits: dict[bytes, int] = {}
+        for drawn in self._resample(room, n_resamples, random_state, on_resample):
+            for clade in relations.clades_of(relations.join(drawn, linkage), n):
+                hits[clade] = hits.get(clade, 0) + 1
+        support = np.full(n - 1, np.nan)
+        if n_resamples:
+            support = np.array([hits.get(clade, 0) / n_resamples for clade in relations.clades_of(joined, n)])
+        return Tree(self.names, joined, support)
+
+    def agreement(self) -> pd.DataFrame:
+        """Compare all metrics in both spaces with the default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per ``space`` and ``metric``: ``rank_correlation`` (Spearman, over pairs of classes) and
+            ``same_nearest`` (share of classes with the same nearest class), both against "mahalanobis" in profile
+            space, or "euclidean" where the spread is not known.
+        """
+        has_spread = self.profile_spread is not None
+        standard = self._space("mahalanobis" if has_spread else "euclidean", "profile").dissimilarities()
+        rows = []
+        for space in SPACES:
+            for metric in METRICS:
+                if metric == "mahalanobis" and not has_spread:
+                    continue
+                values = self._space(metric, space).dissimilarities()
+                same = relations.nearest_partners(values, 1) == relations.nearest_partners(standard, 1)
+                rank = relations.rank_correlation(values, standard)
+                rows.append(
+                    {"space": space, "metric": metric, "rank_correlation": rank, "same_nearest": float(same.mean())}
+                )
+        return pd.DataFrame(rows)
+
+    def contrast(self, a: Any, b: Any, *, level: float = 0.95) -> pd.DataFrame:
+        """Compare the decoded codes of two classes feature by feature.
+
+        Parameters
+        ----------
+        a, b
+            Two classes.
+        level
+            Of the intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index: features, the surest difference first. ``difference`` a - b of the decoded codes in the data's units;
+            ``low``, ``high``: its interval; ``t``, ``p``, ``q``; and beside them ``class_means_difference``, the
+            plain difference of the class means. `attrs["agreement"]` is the correlation of the two differences.
+            See `svqvae.atlas.contrasts`.
+        """
+        first, second = self.find(a), self.find(b)
+        if first == second:
+            raise ValueError(f"`b` must be another class than `a`; got {str(a)!r} twice.")
+        weights = np.zeros(len(self.classes))
+        weights[first], weights[second] = 1, -1
+        return self._compare(weights, level)
+
+    def profile(self, name: Any, *, level: float = 0.95) -> pd.DataFrame:
+        """Compare the decoded code of a class with the mean of all other samples; as `contrast` otherwise."""
+        k = self.find(name)
+        weights = -self.counts / (self.counts.sum() - self.counts[k])
+        weights[k] = 1
+        return self._compare(weights, level)
+
+    def save(self, folder: Path | str) -> None:
+        """Write `atlas.safetensors` into a folder."""
+        folder = Path(folder)
+        if folder.is_file():
+            raise NotADirectoryError(f"`folder` must be a folder; got the file {folder}. Give another name.")
+        folder.mkdir(parents=True, exist_ok=True)
+        storage.write_atlas(folder / FILE, *self._to_parts())
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "ClassAtlas":
+        """Read `atlas.safetensors` from a run folder, or from the file itself."""
+        path = Path(folder)
+        tensors, header = storage.read_atlas(path if path.is_file() else path / FILE)
+        return cls._from_parts(tensors, header)
+
+    def _to_parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the arrays by name, and what JSON can hold."""
+        tensors: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in ARRAYS}
+        for part, value in (("code_spread", self.code_spread), ("profile_spread", self.profile_spread)):
+            if value is not None:
+                tensors |= {f"{part}.{name}": getattr(value, name) for name in SPREAD}
+        if self.density is not None:
+            tensors |= {f"density.{name}": getattr(self.density, name) for name in DENSITY}
+        header = {
+            "classes": self.classes.tolist(),
+            "feature_names": list(self.feature_names),
+            "parents": list(self.parents),
+            "sample_shape": list(self.sample_shape),
+        }
+        return tensors, header
+
+    @classmethod
+    def _from_parts(cls, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> "ClassAtlas":
+        def spread(part: str) -> Spread | None:
+            has_part = f"{part}.factors" in tensors
+            return Spread(**{name: tensors[f"{part}.{name}"] for name in SPREAD}) if has_part else None
+
+        density = None
+        if "density.means" in tensors:
+            density = ClassDensity(**{name: tensors[f"density.{name}"] for name in DENSITY})
+        return cls(
+            classes=np.asarray(header["classes"]),
+            feature_names=tuple(header["feature_names"]),
+            **{name: tensors[name] for name in ARRAYS},
+            code_spread=spread("code_spread"),
+            profile_spread=spread("profile_spread"),
+            density=density,
+            parents=tuple(header["parents"]),
+            sample_shape=tuple(header["sample_shape"]),
+        )
+
+    def _compare(self, weights: Array, level: float) -> pd.DataFrame:
+        if self.profile_spread is None:
+            raise ValueError("`contrast` must know how samples spread around their class, which this atlas does not.")
+        table = contrasts.compare(self.decoded, self.means, self.profile_spread, self.counts, weights, level)
+        columns = ["difference", "low", "high", "class_means_difference"]
+        table[columns] = table[columns].mul(self.scale, axis=0)
+        table.index = pd.Index(self.feature_names, name="feature")
+        return table.sort_values("t", key=np.abs, ascending=False, kind="stable")
+
+    def _space(self, metric: str, space: str, is_corrected: bool = True) -> Space:
+        if space not in SPACES:
+            raise ValueError(f"`space` must be 'profile' or 'code'; got {space!r}.")
+        points, spread = (self.decoded, self.profile_spread) if space == "profile" else (self.codes, self.code_spread)
+        return Space(points, metric, spread, self.counts, is_corrected)
+
+    def _resample(self, room: Space, n: int, seed: int, on_resample: OnResample | None) -> Any:
+        return room.resample(n, seed, on_resample) if n else ()
+
+    def _frame(self, units: NDArray[np.floating]) -> pd.DataFrame:
+        return pd.DataFrame(self.center + self.scale * units, index=self._index(), columns=list(self.feature_names))
+
+    def _index(self, name: str = "class") -> "pd.Index[Any]":
+        return pd.Index(self.classes, name=name)
+
+
+ARRAYS = ("counts", "codes", "decoded", "means", "center", "scale")
+SPREAD = ("deviations", "degrees", "pooled", "factors", "rest")
+DENSITY = ("class_index", "weights", "means", "factors", "even_variances")
+
+
+def _labels(graph: "nx.Graph[Any]", names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the community of each class, (n_classes,)."""
+    return np.array([graph.nodes[name]["community"] for name in names], dtype=np.int64)

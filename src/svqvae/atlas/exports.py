@@ -1,0 +1,122 @@
+"""An atlas as files that other tools read: tables, GraphML, Gephi's CSV, Newick, GSEA's rankings and gene sets."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import pandas as pd
+
+from svqvae.atlas.atlas import ClassAtlas
+from svqvae.atlas.contrasts import to_gmt, to_rnk
+from svqvae.atlas.relations import OnResample
+from svqvae.atlas.storage import write_whole
+
+CONTRAST_SUFFIXES = (".csv", ".rnk", ".gmt")
+
+
+def write_relations(
+    atlas: ClassAtlas,
+    folder: Path,
+    metric: str = "mahalanobis",
+    space: str = "profile",
+    *,
+    n_resamples: int = 1000,
+    random_state: int = 0,
+    progress: Callable[[str], OnResample | None] = lambda _: None,
+) -> dict[str, Any]:
+    """Write how classes relate into a folder.
+
+    `distances.csv`, classes × classes; `nearest.csv` with class, nearest, distance, support; `pairs.csv` with p- and
+    q-values; `agreement.csv` of metrics and spaces; `network.graphml`, and the same network as `nodes.csv` and
+    `edges.csv` for Gephi; `tree.nwk`.
+
+    Parameters
+    ----------
+    atlas
+        The atlas.
+    folder
+        Made where it does not exist.
+    metric, space, n_resamples, random_state
+        As in `ClassAtlas.nearest`. An atlas without spread gets no support and no `pairs.csv`.
+    progress
+        Called with a word for each part; returns what is called after each resample.
+
+    Returns
+    -------
+    dict
+        ``nearest``, ``agreement`` (tables), ``network`` and ``tree``.
+    """
+    if folder.is_file():
+        raise NotADirectoryError(f"`--out` must be a folder; got the file {folder}. Give another name.")
+    has_spread = (atlas.profile_spread if space == "profile" else atlas.code_spread) is not None
+    n = n_resamples if has_spread else 0
+    options: dict[str, Any] = {"n_resamples": n, "random_state": random_state}
+    distances = atlas.distances(metric, space)
+    nearest = atlas.nearest(1, metric, space, **options, on_resample=progress("nearest classes"))
+    network = atlas.network(3, metric, space, **options, on_resample=progress("network"))
+    tree = atlas.tree(metric, space, **options, on_resample=progress("tree"))
+    agreement = atlas.agreement()
+    nodes, edges = gephi_tables(network)
+    texts = {
+        "distances.csv": distances.to_csv(),
+        "nearest.csv": nearest.to_csv(index=False),
+        "agreement.csv": agreement.to_csv(index=False),
+        "network.graphml": "\n".join(nx.generate_graphml(network)) + "\n",
+        "nodes.csv": nodes.to_csv(index=False),
+        "edges.csv": edges.to_csv(index=False),
+        "tree.nwk": tree.newick() + "\n",
+    }
+    if n:
+        pairs = atlas.pairs(
+            metric, space, n_permutations=n, random_state=random_state, on_resample=progress("closer than chance")
+        )
+        texts["pairs.csv"] = pairs.to_csv(index=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_whole(folder / name, text.encode())
+    return {"nearest": nearest, "agreement": agreement, "network": network, "tree": tree}
+
+
+def gephi_tables(network: "nx.Graph[Any]") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return nodes and edges as the two tables that Gephi imports: Id and Label; Source, Target, Type and Weight."""
+    nodes = pd.DataFrame([{"Id": name, "Label": name, **values} for name, values in network.nodes(data=True)])
+    edges = pd.DataFrame(
+        [
+            {"Source": a, "Target": b, "Type": "Undirected", "Weight": values["weight"]}
+            | {name: value for name, value in values.items() if name != "weight"}
+            for a, b, values in network.edges(data=True)
+        ],
+        columns=None if network.number_of_edges() else ["Source", "Target", "Type", "Weight"],
+    )
+    return nodes, edges
+
+
+def write_contrast(table: pd.DataFrame, path: Path, name: str) -> None:
+    """Write what `ClassAtlas.contrast` or `profile` returns as .csv, .rnk or .gmt, by the suffix.
+
+    Parameters
+    ----------
+    table
+        One row per feature.
+    path
+        File to write, whole or not at all.
+    name
+        Of the gene sets of a .gmt, to which "up" and "down" are added.
+    """
+    check_contrast_path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        text = table.to_csv()
+    else:
+        text = to_rnk(table) if suffix == ".rnk" else to_gmt(table, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text.encode())
+
+
+def check_contrast_path(path: Path) -> None:
+    """Refuse a file whose suffix names no format, or that is a folder."""
+    if path.is_dir():
+        raise IsADirectoryError(f"`--out` must be a file; got the folder {path}.")
+    if path.suffix.lower() not in CONTRAST_SUFFIXES:
+        raise ValueError(f"`--out` must end in {', '.join(CONTRAST_SUFFIXES)}; got {path.name}.")

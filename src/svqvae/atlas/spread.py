@@ -1,0 +1,162 @@
+"""How samples spread around their class: what makes class means uncertain, and what a distance is worth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svqvae.atlas.density import chen_weight
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+# Correlated directions kept, and cells of the table from which they are found; more samples are thinned out evenly.
+MAX_RANK, MAX_CELLS = 128, 20_000_000
+# Share of the mean variance in that of a feature, so that features that hardly vary do not rule a distance.
+FLOOR = 0.1
+# Least share of a feature's variance that is independent of all other features.
+ALONE = 1e-3
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The covariance of the samples of each class: own standard deviations, correlations common to all classes.
+
+    That of class k is diag(s_k) R diag(s_k) with s_k its standard deviations and R = F Fᵀ + diag(r), of unit diagonal,
+    F the factors and r the rest.
+
+    Attributes
+    ----------
+    deviations
+        s, (n_classes, n_dimensions).
+    degrees
+        Degrees of freedom of the variances of each class, (n_classes,).
+    pooled
+        Standard deviation within classes of each dimension, (n_dimensions,).
+    factors
+        F, (n_dimensions, rank).
+    rest
+        r, (n_dimensions,).
+    """
+
+    deviations: NDArray[np.float32]
+    degrees: Array
+    pooled: NDArray[np.float32]
+    factors: NDArray[np.float32]
+    rest: NDArray[np.float32]
+
+    def draw_errors(self, counts: Index, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return errors of class means over `counts` samples each, (n_classes, n_dimensions)."""
+        n_dimensions, rank = self.factors.shape
+        together = rng.standard_normal((len(counts), rank), dtype=np.float32) @ self.factors.T
+        alone = rng.standard_normal((len(counts), n_dimensions), dtype=np.float32) * np.sqrt(self.rest)
+        errors = self.deviations * (together + alone) / np.sqrt(counts)[:, None]
+        return np.asarray(errors, dtype=np.float32)
+
+    def mean_variances(self, counts: Index) -> Array:
+        """Return the variance of each dimension of each class mean, (n_classes, n_dimensions)."""
+        return np.asarray(self.deviations.astype(np.float64) ** 2 / counts[:, None])
+
+
+def fit_spread(rows: NDArray[np.floating], y: Index, n_classes: int, seed: int) -> Spread:
+    """Measure how rows spread around the means of their classes.
+
+    The variances of a class are weighed against those of all classes together, times one factor a class, as a
+    scaled inverse chi-squared prior would have it; its degrees of freedom are found by the method of moments from how
+    unlike the classes are. The common correlation matrix is shrunk toward the identity by the oracle approximating
+    weight of Chen et al. (IEEE Trans. Signal Processing 58:5016, 2010) and cut to its first directions; what is cut
+    counts as independent.
+
+    Parameters
+    ----------
+    rows
+        (n, n_dimensions).
+    y
+        Class index of each row, (n,); each class has at least one.
+    n_classes
+        Number of classes.
+    seed
+        Seed by which rows are thinned out.
+    """
+    counts = np.bincount(y, minlength=n_classes)
+    means = np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(n_classes)])
+    squares = np.stack([((rows[y == k] - means[k]) ** 2).sum(0, dtype=np.float64) for k in range(n_classes)])
+    n_free = max(1, len(y) - n_classes)
+    pooled = squares.sum(0) / n_free
+    deviations, degrees = _moderate(squares, counts - 1, pooled)
+    factors, rest = _correlations(rows, y, means, np.sqrt(pooled), n_free, seed)
+    return Spread(deviations, degrees, np.sqrt(pooled).astype(np.float32), factors, rest)
+
+
+def _moderate(squares: Array, degrees: Index, pooled: Array) -> tuple[NDArray[np.float32], Array]:
+    """Return the standard deviation of each dimension in each class, and the degrees of freedom behind it."""
+    varies = pooled > 0
+    n_varying = max(1, int(varies.sum()))
+    ratios = np.divide(squares, pooled, out=np.zeros_like(squares), where=varies)
+    total = ratios.sum(1)
+    # A class's own factor on all variances; of few samples it is drawn toward 1, as if 2 more were typical.
+    factor = (total + 2 * n_varying) / ((degrees + 2) * n_varying)
+    known = degrees >= 1
+    prior = 1e6
+    if known.any():
+        own = ratios[known][:, varies] / (degrees[known, None] * factor[known, None])
+        excess = float(np.average(((own - 1) ** 2).mean(1) - 2 / degrees[known], weights=degrees[known]))
+        # The relative variance of a scaled inverse chi-squared variable of d degrees is 2 / (d - 4); without the 4,
+        # a little more is left to each class, and very unlike classes are hardly taken together.
+        prior = max(1.0, 2 / excess) if excess > 2e-6 else prior
+    variances = (squares + prior * factor[:, None] * pooled) / (degrees + prior)[:, None]
+    return np.asarray(np.sqrt(variances), dtype=np.float32), np.asarray(degrees + prior, dtype=np.float64)
+
+
+def _correlations(
+    rows: NDArray[np.floating], y: Index, means: Array, pooled: Array, n_free: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the factors and the rest of the correlations within classes."""
+    n_dimensions = rows.shape[1]
+    n_used = max(2, min(len(rows), MAX_CELLS // n_dimensions))
+    used = np.arange(len(rows))
+    if n_used < len(rows):
+        used = np.sort(np.random.default_rng(seed).choice(len(rows), n_used, replace=False))
+    # Residuals in single precision: only their correlations are wanted.
+    residuals = (rows[used] - means[y[used]]).astype(np.float32)
+    residuals = np.divide(residuals, pooled, out=np.zeros_like(residuals), where=pooled > 0, casting="unsafe")
+    n_free = max(1, round(n_free * len(used) / len(rows)))
+    is_wide = n_dimensions > len(used)
+    gram = (residuals @ residuals.T if is_wide else residuals.T @ residuals).astype(np.float64) / n_free
+    spectrum, vectors = np.linalg.eigh(gram)
+    spectrum, vectors = np.maximum(spectrum[::-1], 0), vectors[:, ::-1]
+    kept = int(min(MAX_RANK, n_free, (spectrum > 1e-6 * max(spectrum[0], 1e-300)).sum()))
+    pull = chen_weight(spectrum, n_dimensions, n_free)
+    strengths, vectors = spectrum[:kept], vectors[:, :kept]
+    directions = residuals.T @ vectors / np.sqrt(n_free * np.maximum(strengths, 1e-300)) if is_wide else vectors
+    factors = directions * np.sqrt((1 - pull) * strengths)
+    # Chance may leave a feature more than its whole variance; none may have less than a little of its own.
+    shared = (factors**2).sum(1)
+    factors = factors * np.sqrt(np.minimum(1, (1 - ALONE) / np.maximum(shared, 1e-300)))[:, None]
+    return factors.astype(np.float32), (1 - (factors**2).sum(1)).astype(np.float32)
+
+
+class Whitening:
+    """The linear map that turns the common covariance within classes into the identity.
+
+    Euclidean distances of its outputs are Mahalanobis distances. Features that hardly vary are kept from ruling them:
+    a tenth of each variance is the mean variance of all features.
+    """
+
+    def __init__(self, spread: Spread) -> None:
+        variances = spread.pooled.astype(np.float64) ** 2
+        variances = (1 - FLOOR) * variances + FLOOR * variances.mean()
+        rest = spread.rest.astype(np.float64)
+        # With Q = diag(rest)^-½ F = U √λ Vᵀ, (I + Q Qᵀ)^-½ = I - U (1 - (1 + λ)^-½) Uᵀ.
+        self.U, singular, _ = np.linalg.svd(spread.factors / np.sqrt(rest)[:, None], full_matrices=False)
+        self.cut = 1 - 1 / np.sqrt(1 + singular**2)
+        self.scale = 1 / np.sqrt(np.maximum(variances * rest, 1e-300))
+
+    def __call__(self, rows: NDArray[np.floating]) -> Array:
+        """Return rows, (n, n_dimensions), in whitened coordinates of the same number."""
+        scaled = rows * self.scale
+        return np.asarray(scaled - (scaled @ self.U * self.cut) @ self.U.T)
+
+    def unit_norms(self) -> Array:
+        """Return the squared length of the image of each unit vector, (n_dimensions,)."""
+        return np.asarray(self.scale**2 * (1 - (self.U**2) @ (1 - (1 - self.cut) ** 2)))
