@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from svqvae import SVQVAE
 from svqvae.data.images import read_idx
+from svqvae.data.simulate import plant_classes
 from svqvae.data.tables import from_anndata, read_table
-from svqvae.evaluation import held_out_quality
+from svqvae.evaluation import held_out_quality, simulation_quality
 
 RealFile = Callable[[str], Path]
 
@@ -36,6 +37,28 @@ def test_figures_equal_plain_numpy() -> None:
     assert quality.class_reconstruction_means == pytest.approx(error(means[y[test]]), rel=1e-5)
     assert quality.sample_reconstruction == pytest.approx(error(model.reconstruct(X[test])), rel=1e-5)
     assert quality.n_samples == 40
+
+
+def test_simulated_samples_are_judged_beside_plain_ways_to_simulate() -> None:
+    planted = plant_classes(4, 30, n_levels=2, sizes=(60, 90))
+    train = np.arange(len(planted.y)) % 2 == 0
+    model = SVQVAE(n_epochs=20, random_state=0).fit(planted.X[train], planted.y[train])
+    parts = planted.X[train], planted.y[train], planted.X[~train], planted.y[~train]
+    table = simulation_quality(model, *parts)
+    assert list(table.index) == ["svqvae", "resampled rows", "gaussian on features", "real"]
+    assert table.loc["resampled rows", "copied"] == 0
+    assert table.loc["svqvae", "copied"] > 0.5
+    assert table["accuracy"].between(0, 1).all()
+    assert table["detected"].dropna().between(0, 1).all()
+    assert table["detected"].notna().sum() == 3
+    model.noise_ = 10 * model.noise_
+    worse = simulation_quality(model, *parts)
+    assert worse.loc["svqvae", "detected"] > table.loc["svqvae", "detected"]
+    assert worse.loc["svqvae", "deviation_error"] > table.loc["svqvae", "deviation_error"]
+    with pytest.raises(
+        ValueError, match=r"`y_test` must hold at least 2 samples of each class of the fit; .* has fewer"
+    ):
+        simulation_quality(model, *parts[:2], parts[2][:1], parts[3][:1])
 
 
 def test_handwritten_digits_are_learnt_in_five_epochs(real_file: RealFile) -> None:

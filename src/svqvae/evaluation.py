@@ -1,11 +1,20 @@
 """How good a fitted model is on samples it has not seen, beside the plainest things one could do instead."""
 
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import pairwise_distances_argmin
+from sklearn.covariance import OAS
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import pairwise_distances_argmin, pairwise_distances_argmin_min, roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from svqvae.inputs import dense
 
@@ -79,6 +88,136 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
         sample_reconstruction=_error(_scaled(model, model.reconstruct(X_test)), test),
         n_samples=len(y_test),
     )
+
+
+def simulation_quality(
+    model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y_test: Any, random_state: int = 0
+) -> pd.DataFrame:
+    """Compare simulated samples with real ones that the model has not seen, beside two plain ways to simulate.
+
+    As many samples of each class are simulated as it has training samples (at most 1,000), by the model, by drawing
+    training rows again, and by a Gaussian per class on the features, with the oracle approximating shrinkage of its
+    covariance. All is measured on the scale that the model works on.
+
+    Parameters
+    ----------
+    model
+        Fitted on X_train, y_train.
+    X_train, X_test : (n, n_features) arrays, DataFrames or sparse matrices, or images
+    y_train, y_test : (n,); each class must be in both
+    random_state
+        Seed of the simulations and the classifiers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per way to simulate, and ``real`` for the training rows themselves. ``accuracy``: of a logistic
+        regression trained on the simulated samples, on the real test samples. ``detected``: area under the curve of a
+        random forest that tells simulated samples from as many real test samples, in five folds; 0.5 where it cannot,
+        1 where it always can. ``copied``: median distance of a simulated sample to its nearest training row over that
+        of a test sample; 0 for copies. ``mean_error``, ``deviation_error``, ``third_moment_error``: of mean, standard
+        deviation and cube root of the third central moment of each feature in each class against those of the test
+        samples, root mean square, in units of the feature's standard deviation within classes.
+    """
+    y_train, y_test = np.asarray(y_train), np.asarray(y_test)
+    train, test = _scaled(model, X_train), _scaled(model, X_test)
+    rng = np.random.default_rng(random_state)
+    counts = {name: min(1000, int((y_train == name).sum())) for name in model.classes_}
+    for name in model.classes_:
+        if (y_test == name).sum() < 2:
+            raise ValueError(f"`y_test` must hold at least 2 samples of each class of the fit; {name!r} has fewer.")
+    labels = np.repeat(model.classes_, list(counts.values()))
+
+    def simulate(draw: Callable[[Any, int], NDArray[np.floating]]) -> NDArray[np.float32]:
+        return np.concatenate([draw(name, n) for name, n in counts.items()]).astype(np.float32)
+
+    def resampled(name: Any, n: int) -> NDArray[np.floating]:
+        return np.asarray(train[rng.choice(np.flatnonzero(y_train == name), n)])
+
+    def gaussian(name: Any, n: int) -> NDArray[np.floating]:
+        own = train[y_train == name].astype(np.float64)
+        if len(own) < 2:
+            return np.repeat(own, n, axis=0)
+        fitted = OAS().fit(own)
+        drawn: NDArray[np.float64] = rng.multivariate_normal(fitted.location_, fitted.covariance_, n, method="cholesky")
+        return drawn
+
+    simulated = {
+        "svqvae": simulate(lambda name, n: _scaled(model, model.sample(name, n, random_state=rng))),
+        "resampled rows": simulate(resampled),
+        "gaussian on features": simulate(gaussian),
+    }
+    gaps = _nearest_distances(test, train)
+    rows = {
+        name: {
+            "accuracy": _trained_on(values, labels, test, y_test),
+            "detected": _detected(values, labels, test, y_test, rng),
+            "copied": float(np.median(_nearest_distances(values, train)) / np.median(gaps)),
+            **_moment_errors(values, labels, test, y_test),
+        }
+        for name, values in simulated.items()
+    }
+    rows["real"] = {
+        "accuracy": _trained_on(train, y_train, test, y_test),
+        **_moment_errors(train, y_train, test, y_test),
+    }
+    return pd.DataFrame(rows).T.rename_axis("simulated by")
+
+
+def _trained_on(
+    rows: NDArray[np.float32], y: NDArray[np.generic], test: NDArray[np.float32], y_test: NDArray[np.generic]
+) -> float:
+    """Return the accuracy on test rows of a logistic regression trained on other rows."""
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return float(classifier.fit(rows, y).score(test, y_test))
+
+
+def _detected(
+    rows: NDArray[np.float32],
+    y: NDArray[np.generic],
+    test: NDArray[np.float32],
+    y_test: NDArray[np.generic],
+    rng: np.random.Generator,
+) -> float:
+    """Return how well a random forest tells rows from test rows, of each class as many as both have."""
+    ours, real = [], []
+    for name in np.unique(y_test):
+        n = min(int((y == name).sum()), int((y_test == name).sum()))
+        ours.append(rows[rng.choice(np.flatnonzero(y == name), n, replace=False)])
+        real.append(test[rng.choice(np.flatnonzero(y_test == name), n, replace=False)])
+    both = np.concatenate([*ours, *real])
+    is_real = np.repeat([0, 1], [len(both) // 2, len(both) // 2])
+    forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=int(rng.integers(2**31)))
+    folds = StratifiedKFold(5, shuffle=True, random_state=int(rng.integers(2**31)))
+    scores = cross_val_predict(forest, both, is_real, cv=folds, method="predict_proba")[:, 1]
+    return float(roc_auc_score(is_real, scores))
+
+
+def _moment_errors(
+    rows: NDArray[np.float32], y: NDArray[np.generic], test: NDArray[np.float32], y_test: NDArray[np.generic]
+) -> dict[str, float]:
+    """Return the root mean square error of three moments of each feature in each class."""
+    names = np.unique(y_test)
+    residuals = np.concatenate([test[y_test == name] - test[y_test == name].mean(0) for name in names])
+    unit = residuals.std(0)
+    # Features that hardly vary within classes would rule the mean over features.
+    unit = np.maximum(unit, 0.1 * np.sqrt((unit**2).mean()))
+    errors = defaultdict(list)
+    for name in names:
+        a, b = (part / unit for part in (rows[y == name], test[y_test == name]))
+        errors["mean_error"].append(a.mean(0) - b.mean(0))
+        errors["deviation_error"].append(a.std(0) - b.std(0))
+        errors["third_moment_error"].append(np.cbrt(_third_moment(a)) - np.cbrt(_third_moment(b)))
+    return {name: float(np.sqrt(np.mean(np.square(values)))) for name, values in errors.items()}
+
+
+def _third_moment(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(((rows - rows.mean(0)) ** 3).mean(0), dtype=np.float64)
+
+
+def _nearest_distances(rows: NDArray[np.float32], train: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the Euclidean distance of each row to its nearest training row, (n,)."""
+    return np.asarray(pairwise_distances_argmin_min(rows, train)[1], dtype=np.float64)
 
 
 def _scaled(model: "SVQVAE", X: Any) -> NDArray[np.float32]:

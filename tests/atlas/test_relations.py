@@ -4,6 +4,7 @@ import networkx as nx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from svqvae.atlas import relations
 from svqvae.atlas.relations import METRICS, Space, Tree
@@ -31,8 +32,6 @@ def test_dissimilarities_are_symmetric_and_0_on_the_diagonal(metric: str, correc
 
 
 def test_uncorrected_dissimilarities_are_the_metrics_of_scipy() -> None:
-    from scipy.spatial.distance import cdist
-
     points = np.random.default_rng(0).normal(size=(5, 9))
     for metric in ("euclidean", "cosine", "correlation"):
         found = Space(points, metric, None, np.ones(5, dtype=np.int64), True).dissimilarities()
@@ -139,6 +138,15 @@ def test_of_random_labels_hardly_a_pair_is_closer_than_chance() -> None:
     q = np.array([relations.control_false_discoveries(values)[upper] for values in p])
     assert (q <= 0.05).mean() <= 0.01
     assert np.mean([(values[upper] <= 0.05).mean() for values in p]) == pytest.approx(0.05, abs=0.03)
+
+
+def test_similarities_are_cosines_of_deviations() -> None:
+    points = np.array([[1.0, 0], [2, 0], [-1, 0], [0, 3]])
+    space = Space(points, "euclidean", None, np.array([3, 1, 5, 1]), True)
+    center = np.array([0, 0.3])
+    deviations = points - center
+    expected = 1 - cdist(deviations, deviations, "cosine")
+    np.testing.assert_allclose(relations.similarities(space), expected, atol=1e-12)
 
 
 def test_classes_of_one_branch_are_closer_than_chance() -> None:

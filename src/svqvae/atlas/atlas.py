@@ -207,11 +207,13 @@ class ClassAtlas:
     ) -> pd.DataFrame:
         """Test for each pair of classes whether they are closer than two random groups of samples of their sizes.
 
+        Closer means: they deviate from the mean of all samples in the same direction.
+
         Returns
         -------
         pandas.DataFrame
-            ``class``, ``other``, ``distance``, ``p`` and ``q`` (after Benjamini and Hochberg), the closest first. See
-            `svqvae.atlas.relations.closer_than_chance`.
+            ``class``, ``other``, ``distance``, ``similarity`` (cosine of the two deviations), ``p`` and ``q`` (after
+            Benjamini and Hochberg) of that, the nearest pair first. See `svqvae.atlas.relations.closer_than_chance`.
         """
         room = self._space(metric, space)
         values = room.dissimilarities()
@@ -219,8 +221,9 @@ class ClassAtlas:
         q = relations.control_false_discoveries(p)
         a, b = np.triu_indices(len(values), 1)
         table = {"class": self.classes[a], "other": self.classes[b], "distance": np.maximum(values[a, b], 0)}
+        table |= {"similarity": relations.similarities(room)[a, b], "p": p[a, b], "q": q[a, b]}
         order = np.argsort(values[a, b], kind="stable")
-        return pd.DataFrame(table | {"p": p[a, b], "q": q[a, b]}).iloc[order].reset_index(drop=True)
+        return pd.DataFrame(table).iloc[order].reset_index(drop=True)
 
     def network(
         self,

@@ -206,11 +206,26 @@ def clades_of(linkage_matrix: Array, n: int) -> list[bytes]:
     return [row.tobytes() for row in np.packbits(members[n:], axis=1)]
 
 
+def similarities(space: Space) -> Array:
+    """Return the cosine of each two classes' deviations from the mean of all samples, (n_classes, n_classes).
+
+    In the metric's coordinates, and with what chance adds to the lengths taken off.
+    """
+    deviations = space.seen - (space.counts / space.counts.sum()) @ space.seen
+    gram = deviations @ deviations.T
+    lengths = np.diag(gram)
+    lengths = np.sqrt(np.maximum(lengths - space.noise, np.maximum(LEAST_LENGTH * lengths, 1e-300)))
+    cosines = np.clip(gram / np.outer(lengths, lengths), -1, 1)
+    np.fill_diagonal(cosines, 1)
+    return np.asarray((cosines + cosines.T) / 2)
+
+
 def closer_than_chance(space: Space, n_permutations: int, seed: int, on_resample: OnResample | None = None) -> Array:
     """Return for each pair the p-value of being closer than two random groups of samples of their sizes.
 
     What is compared is the scalar product of the two classes' deviations from the mean of all samples, in the metric's
-    coordinates: it is large where both deviate in the same direction. Chance is what it would be were the samples
+    coordinates: it is large where both deviate in the same direction. Two classes near the middle are near each other
+    without that. Chance is what it would be were the samples
     dealt to the classes at random: the number of samples that each class would get from each is drawn by permuting
     labels, and their means with the errors of so many samples. Pairs are put on one scale by the mean and standard
     deviation of their permutations, and compared with the permutations of all pairs.
