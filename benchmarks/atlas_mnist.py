@@ -14,7 +14,7 @@ from mnist_data import load_mnist
 
 from svqvae import SVQVAE, ClassAtlas
 from svqvae.atlas.atlas import SPACES
-from svqvae.atlas.relations import METRICS
+from svqvae.atlas.space import METRICS
 
 RESULTS = Path(__file__).parent / "results" / "atlas_mnist.csv"
 

@@ -31,7 +31,7 @@ from scipy.spatial.distance import pdist
 
 from svqvae import SVQVAE, ClassAtlas
 from svqvae.atlas import relations
-from svqvae.atlas.relations import Tree
+from svqvae.atlas.tree import Tree
 from svqvae.data.simulate import Planted, plant_classes
 
 RESULTS = Path(__file__).parent / "results"

@@ -81,7 +81,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     batch_size
         Samples per step; None takes a twentieth of the data, from 16 to 256.
     learning_rate, weight_decay
-        Of the optimiser; a learning rate of None is 0.003 (prototype) or 0.001 (published).
+        Of the optimiser; a learning rate of None is 0.003 (prototype) or 0.001 (published), a weight decay of None
+        1 ("dense") or 0.05; the published objectives have none.
     max_shift
         Training images are moved by up to this many pixels; None is one pixel in 14 (prototype, "conv").
     validation_fraction
@@ -146,7 +147,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         n_epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
-        weight_decay: float = 0.05,
+        weight_decay: float | None = None,
         max_shift: int | None = None,
         validation_fraction: float = 0.05,
         early_stopping: bool | Literal["auto"] = "auto",
@@ -429,7 +430,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             n_epochs=n_epochs - n_settling,
             n_settling_epochs=n_settling,
             learning_rate=parameters.resolve_learning_rate(self),
-            weight_decay=self.weight_decay,
+            weight_decay=parameters.resolve_weight_decay(self),
             patience=self.patience if validation is not None else None,
             fabric=Fabric(
                 accelerator=parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available()),

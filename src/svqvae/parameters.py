@@ -34,7 +34,16 @@ NUMBERS = (
     ("max_shift", 0, True, True),
     ("patience", 1, True, True),
 )
-MAY_BE_NONE = {"output_scale", "commitment_cost", "n_epochs", "batch_size", "learning_rate", "max_shift", "temperature"}
+MAY_BE_NONE = {
+    "output_scale",
+    "commitment_cost",
+    "n_epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "max_shift",
+    "temperature",
+}
 
 
 def check_parameters(model: "SVQVAE") -> None:
@@ -209,6 +218,13 @@ def resolve_n_epochs(model: "SVQVAE", n_batches: int) -> int:
 def resolve_learning_rate(model: "SVQVAE") -> float:
     """Return the learning rate: 0.001 as published, three times that for the default objective."""
     return float(model.learning_rate or (0.003 if model.objective == "prototype" else 0.001))
+
+
+def resolve_weight_decay(model: "SVQVAE") -> float:
+    """Return the weight decay: 1 where all inputs meet in one layer and few samples overfit it, else 0.05."""
+    if model.weight_decay is not None:
+        return float(model.weight_decay)
+    return 1.0 if model.architecture == "dense" else 0.05
 
 
 def resolve_max_shift(model: "SVQVAE", image_shape: tuple[int, int, int] | None) -> int:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from svqvae.atlas import contrasts, relations, storage
 from svqvae.atlas.density import ClassDensity
-from svqvae.atlas.relations import LINKAGES, METRICS, OnResample, Space, Tree
 from svqvae.atlas.shrinkage import shrink
+from svqvae.atlas.space import METRICS, OnResample, Space, rank_correlation
 from svqvae.atlas.spread import Spread
+from svqvae.atlas.tree import Tree, build_tree
 
 Array = NDArray[np.float64]
 SPACES = ("profile", "code")
@@ -24,7 +25,7 @@ FILE = "atlas.safetensors"
 N_RESAMPLES = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassAtlas:
     """Classes as a fitted model sees them; needs neither the samples nor torch.
 
@@ -136,7 +137,7 @@ class ClassAtlas:
             "profile": decoded codes. "code": the codes. The training of the codes pushes classes apart, so that
             distances between codes say less about how alike classes are.
         corrected
-            Whether what chance adds is taken off, see `svqvae.atlas.relations`; no distance is below 0.
+            Whether what chance adds is taken off, see `svqvae.atlas.space`; no distance is below 0.
         """
         values = self._space(metric, space, corrected).dissimilarities()
         return pd.DataFrame(np.maximum(values, 0), index=self._index(), columns=self._index("other"))
@@ -178,21 +179,15 @@ class ClassAtlas:
         if not 1 <= k < len(self.classes):
             raise ValueError(f"`k` must be from 1 to {len(self.classes) - 1}, one less than the classes; got {k}.")
         room = self._space(metric, space)
-        values = room.dissimilarities()
-        partners = relations.nearest_partners(values, k, hubness_aware)
-        hits = np.zeros_like(values)
-        for drawn in self._resample(room, n_resamples, random_state, on_resample):
-            chosen = relations.nearest_partners(drawn, k, hubness_aware)
-            hits[np.arange(len(hits))[:, None], chosen] += 1
-        rows = np.repeat(np.arange(len(values)), k)
-        columns = partners.ravel()
-        support = hits[rows, columns] / n_resamples if n_resamples else np.full(len(rows), np.nan)
+        partners, distances, support = relations.nearest_with_support(
+            room, k, hubness_aware, n_resamples, random_state, on_resample
+        )
         return pd.DataFrame(
             {
-                "class": self.classes[rows],
-                "nearest": self.classes[columns],
-                "distance": np.maximum(values[rows, columns], 0),
-                "support": support,
+                "class": np.repeat(self.classes, k),
+                "nearest": self.classes[partners.ravel()],
+                "distance": distances.ravel(),
+                "support": support.ravel(),
             }
         )
 
@@ -255,30 +250,7 @@ class ClassAtlas:
             ``weight`` = exp(-(distance / median distance)²) and ``support``.
         """
         room = self._space(metric, space)
-        k = min(k, len(self.classes) - 1)
-        values = room.dissimilarities()
-        joined = relations.edges(values, k, mutual)
-        hits = np.zeros_like(values)
-        together = np.zeros_like(values)
-        n_with_communities = 0
-        for number, drawn in enumerate(self._resample(room, n_resamples, random_state, on_resample)):
-            found = relations.edges(drawn, k, mutual)
-            hits += found
-            # Communities cost much more than edges, and a hundred resamples tell their support to 0.05.
-            if number < 100:
-                n_with_communities += 1
-                label = _labels(relations.build_network(self.names, drawn, found, None, random_state), self.names)
-                together += label[:, None] == label
-        support = hits / n_resamples if n_resamples else None
-        graph = relations.build_network(self.names, values, joined, support, random_state)
-        label = _labels(graph, self.names)
-        for number, name in enumerate(self.names):
-            graph.nodes[name]["count"] = int(self.counts[number])
-            others = (label == label[number]) & (np.arange(len(label)) != number)
-            if n_with_communities and others.any():
-                share = float(together[number, others].mean() / n_with_communities)
-                graph.nodes[name]["community_support"] = share
-        return graph
+        return relations.network_with_support(room, self.names, k, mutual, n_resamples, random_state, on_resample)
 
     def tree(
         self,
@@ -301,19 +273,7 @@ class ClassAtlas:
         n_resamples, random_state, on_resample
             As in `nearest`; the support of a clade is how often it would return in a second study.
         """
-        if linkage not in LINKAGES:
-            raise ValueError(f"`linkage` must be one of {', '.join(map(repr, LINKAGES))}; got {linkage!r}.")
-        room = self._space(metric, space)
-        n = len(self.classes)
-        joined = relations.join(room.dissimilarities(), linkage)
-        hits: dict[bytes, int] = {}
-        for drawn in self._resample(room, n_resamples, random_state, on_resample):
-            for clade in relations.clades_of(relations.join(drawn, linkage), n):
-                hits[clade] = hits.get(clade, 0) + 1
-        support = np.full(n - 1, np.nan)
-        if n_resamples:
-            support = np.array([hits.get(clade, 0) / n_resamples for clade in relations.clades_of(joined, n)])
-        return Tree(self.names, joined, support)
+        return build_tree(self._space(metric, space), self.names, linkage, n_resamples, random_state, on_resample)
 
     def agreement(self) -> pd.DataFrame:
         """Compare all metrics in both spaces with the default.
@@ -334,7 +294,7 @@ class ClassAtlas:
                     continue
                 values = self._space(metric, space).dissimilarities()
                 same = relations.nearest_partners(values, 1) == relations.nearest_partners(standard, 1)
-                rank = relations.rank_correlation(values, standard)
+                rank = rank_correlation(values, standard)
                 rows.append(
                     {"space": space, "metric": metric, "rank_correlation": rank, "same_nearest": float(same.mean())}
                 )
@@ -438,9 +398,6 @@ class ClassAtlas:
         points, spread = (self.decoded, self.profile_spread) if space == "profile" else (self.codes, self.code_spread)
         return Space(points, metric, spread, self.counts, is_corrected)
 
-    def _resample(self, room: Space, n: int, seed: int, on_resample: OnResample | None) -> Any:
-        return room.resample(n, seed, on_resample) if n else ()
-
     def _frame(self, units: NDArray[np.floating]) -> pd.DataFrame:
         return pd.DataFrame(self.center + self.scale * units, index=self._index(), columns=list(self.feature_names))
 
@@ -451,8 +408,3 @@ class ClassAtlas:
 ARRAYS = ("counts", "codes", "decoded", "means", "center", "scale")
 SPREAD = ("deviations", "degrees", "pooled", "factors", "rest")
 DENSITY = ("class_index", "weights", "means", "factors", "even_variances")
-
-
-def _labels(graph: "nx.Graph[Any]", names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Return the community of each class, (n_classes,)."""
-    return np.array([graph.nodes[name]["community"] for name in names], dtype=np.int64)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.contrasts import to_gmt, to_rnk
-from svqvae.atlas.relations import OnResample
+from svqvae.atlas.space import OnResample
 from svqvae.atlas.storage import write_whole
 
 CONTRAST_SUFFIXES = (".csv", ".rnk", ".gmt")

@@ -1,0 +1,90 @@
+"""The tree of classes by hierarchical clustering."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import squareform
+
+from svqvae.atlas.space import OnResample, Space
+
+Array = NDArray[np.float64]
+LINKAGES = ("average", "complete", "single", "ward", "weighted")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A tree of classes.
+
+    Attributes
+    ----------
+    names
+        The classes.
+    linkage
+        As `scipy.cluster.hierarchy.linkage` gives it, (n_classes - 1, 4).
+    support
+        How often the classes below each inner node form a clade of resampled trees, (n_classes - 1,), the root's is 1;
+        NaN where nothing was resampled.
+    """
+
+    names: tuple[str, ...]
+    linkage: Array
+    support: Array
+
+    def clades(self) -> list[frozenset[str]]:
+        """Return the classes below each inner node, in the order of `linkage`."""
+        members = [frozenset([name]) for name in self.names]
+        for left, right in self.linkage[:, :2].astype(int):
+            members.append(members[left] | members[right])
+        return members[len(self.names) :]
+
+    def newick(self) -> str:
+        """Return the tree as Newick text, with branch lengths, and support in per cent as names of inner nodes."""
+        n = len(self.names)
+        texts = [_quote(name) for name in self.names]
+        heights = np.zeros(n)
+        for (left, right, height, _), support in zip(self.linkage, self.support, strict=True):
+            parts = [f"{texts[int(child)]}:{(height - heights[int(child)]) / 2:.6g}" for child in (left, right)]
+            label = "" if np.isnan(support) else f"{100 * support:.0f}"
+            texts.append(f"({','.join(parts)}){label}")
+            heights = np.append(heights, height)
+        return texts[-1] + ";"
+
+
+def _quote(name: str) -> str:
+    """Return a name as Newick takes it: quoted unless it is plain."""
+    return name if name and all(c.isalnum() or c in "_.-" for c in name) else "'" + name.replace("'", "''") + "'"
+
+
+def join(dissimilarities: Array, method: str) -> Array:
+    """Return the linkage of classes by their dissimilarities, none below 0."""
+    condensed = squareform(np.maximum(dissimilarities, 0), checks=False)
+    return np.asarray(linkage(condensed, cast("Any", method)))
+
+
+def clades_of(linkage_matrix: Array, n: int) -> list[bytes]:
+    """Return the clade below each inner node of a linkage as packed membership flags."""
+    members = np.zeros((2 * n - 1, n), dtype=bool)
+    members[np.arange(n), np.arange(n)] = True
+    for number, (left, right) in enumerate(linkage_matrix[:, :2].astype(int)):
+        members[n + number] = members[left] | members[right]
+    return [row.tobytes() for row in np.packbits(members[n:], axis=1)]
+
+
+def build_tree(
+    space: Space, names: tuple[str, ...], method: str, n_resamples: int, seed: int, on_resample: OnResample | None
+) -> Tree:
+    """Return the tree of classes, with the share of resamples that have each clade."""
+    if method not in LINKAGES:
+        raise ValueError(f"`linkage` must be one of {', '.join(map(repr, LINKAGES))}; got {method!r}.")
+    joined = join(space.dissimilarities(), method)
+    hits: dict[bytes, int] = {}
+    for drawn in space.resample(n_resamples, seed, on_resample):
+        for clade in clades_of(join(drawn, method), len(names)):
+            hits[clade] = hits.get(clade, 0) + 1
+    support = np.full(len(joined), np.nan)
+    if n_resamples:
+        support = np.array([hits.get(clade, 0) / n_resamples for clade in clades_of(joined, len(names))])
+    return Tree(names, joined, support)
