@@ -154,6 +154,7 @@ def test_defaults_of_the_command_line_are_those_of_the_estimator() -> None:
     assert {name: ours[name].default for name in shared} == {name: theirs[name] for name in shared}
 
 
+@pytest.mark.filterwarnings("ignore:Decoded codes miss")
 def test_classes_writes_how_they_relate(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("classes", folder, "--out", tmp_path / "relations", "--resamples", 20) == 0
     assert "Nearest classes" in capsys.readouterr().out
@@ -167,6 +168,9 @@ def test_classes_writes_how_they_relate(folder: Path, tmp_path: Path, capsys: py
     assert run("classes", folder, "--out", tmp_path / "other", "--metric", "manhattan") == 2
     assert "`metric` must be one of 'mahalanobis'" in capsys.readouterr().err
     assert run("classes", folder, "--out", tmp_path / "other", "--resamples", -1) == 2
+    (tmp_path / "file").write_text("")
+    assert run("classes", folder, "--out", tmp_path / "file" / "deep") == 2
+    assert "`--out` must be a folder; got the file" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 

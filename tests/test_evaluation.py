@@ -56,7 +56,7 @@ def test_simulated_samples_are_judged_beside_plain_ways_to_simulate() -> None:
     assert worse.loc["svqvae", "detected"] > table.loc["svqvae", "detected"]
     assert worse.loc["svqvae", "deviation_error"] > table.loc["svqvae", "deviation_error"]
     with pytest.raises(
-        ValueError, match=r"`y_test` must hold at least 2 samples of each class of the fit; .* has fewer"
+        ValueError, match=r"`y_test` must hold at least 5 samples of each class of the fit; 'class 0' has fewer"
     ):
         simulation_quality(model, *parts[:2], parts[2][:1], parts[3][:1])
 

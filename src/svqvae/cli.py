@@ -139,7 +139,10 @@ def classes(
             help="Folder to write: distances.csv, nearest.csv, pairs.csv, network.graphml, tree.nwk and more."
         ),
     ],
-    metric: Annotated[str, typer.Option(help="mahalanobis, euclidean, cosine or correlation.")] = "mahalanobis",
+    metric: Annotated[
+        str | None,
+        typer.Option(help="mahalanobis, euclidean, cosine or correlation.", show_default="mahalanobis"),
+    ] = None,
     space: Annotated[str, typer.Option(help="profile (decoded codes) or code.")] = "profile",
     resamples: Annotated[int, typer.Option(help="Resamples for the support of each relation; 0 for none.")] = 1000,
     seed: Seed = 0,
@@ -165,7 +168,7 @@ def classes(
         )
     if not quiet:
         _print_nearest(found["nearest"])
-        _print_agreement(found["agreement"], metric, space)
+        _print_agreement(found["agreement"], metric or atlas.default_metric, space)
         _print(f"Relations: {out}")
 
 
@@ -217,6 +220,7 @@ def simulate(
 def _print_nearest(nearest: "pd.DataFrame") -> None:
     """Print the surest nearest classes."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     surest = nearest.sort_values(["support", "distance"], ascending=[False, True], kind="stable").head(N_SHOWN)
@@ -224,7 +228,9 @@ def _print_nearest(nearest: "pd.DataFrame") -> None:
     for column, justify in (("class", "left"), ("nearest", "left"), ("distance", "right"), ("support", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for name, partner, distance, support in surest.astype(object).to_numpy():
-        table.add_row(str(name), str(partner), f"{distance:.3g}", "" if support != support else f"{support:.2f}")
+        table.add_row(
+            escape(str(name)), escape(str(partner)), f"{distance:.3g}", "" if support != support else f"{support:.2f}"
+        )
     Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 

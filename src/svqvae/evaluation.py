@@ -75,9 +75,7 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
     y_train, y_test = np.asarray(y_train), np.asarray(y_test)
     train, test = _scaled(model, X_train), _scaled(model, X_test)
     means = np.stack([train[y_train == name].mean(0, dtype=np.float64) for name in model.classes_])
-    unknown = np.setdiff1d(y_test, model.classes_)
-    if len(unknown):
-        raise ValueError(f"`y_test` must hold classes of the fit; got {unknown[0]!r}, which is none of them.")
+    _check_known(model, y_test)
     own = np.searchsorted(model.classes_, y_test)
     profiles = _scaled(model, model.class_profiles())
     return Quality(
@@ -123,9 +121,13 @@ def simulation_quality(
     train, test = _scaled(model, X_train), _scaled(model, X_test)
     rng = np.random.default_rng(random_state)
     counts = {name: min(1000, int((y_train == name).sum())) for name in model.classes_}
-    for name in model.classes_:
-        if (y_test == name).sum() < 2:
-            raise ValueError(f"`y_test` must hold at least 2 samples of each class of the fit; {name!r} has fewer.")
+    _check_known(model, y_test)
+    for which, y, least in (("y_train", y_train, 1), ("y_test", y_test, 5)):
+        for name in model.classes_:
+            if (y == name).sum() < least:
+                raise ValueError(
+                    f"`{which}` must hold at least {least} samples of each class of the fit; {str(name)!r} has fewer."
+                )
     labels = np.repeat(model.classes_, list(counts.values()))
 
     def simulate(draw: Callable[[Any, int], NDArray[np.floating]]) -> NDArray[np.float32]:
@@ -136,8 +138,8 @@ def simulation_quality(
 
     def gaussian(name: Any, n: int) -> NDArray[np.floating]:
         own = train[y_train == name].astype(np.float64)
-        if len(own) < 2:
-            return np.repeat(own, n, axis=0)
+        if not own.var(0).any():
+            return np.repeat(own[:1], n, axis=0)
         fitted = OAS().fit(own)
         drawn: NDArray[np.float64] = rng.multivariate_normal(fitted.location_, fitted.covariance_, n, method="cholesky")
         return drawn
@@ -152,7 +154,7 @@ def simulation_quality(
         name: {
             "accuracy": _trained_on(values, labels, test, y_test),
             "detected": _detected(values, labels, test, y_test, rng),
-            "copied": float(np.median(_nearest_distances(values, train)) / np.median(gaps)),
+            "copied": float(np.median(_nearest_distances(values, train)) / max(float(np.median(gaps)), 1e-12)),
             **_moment_errors(values, labels, test, y_test),
         }
         for name, values in simulated.items()
@@ -162,6 +164,12 @@ def simulation_quality(
         **_moment_errors(train, y_train, test, y_test),
     }
     return pd.DataFrame(rows).T.rename_axis("simulated by")
+
+
+def _check_known(model: "SVQVAE", y_test: NDArray[np.generic]) -> None:
+    unknown = np.setdiff1d(y_test, model.classes_)
+    if len(unknown):
+        raise ValueError(f"`y_test` must hold classes of the fit; got {unknown[0]!r}, which is none of them.")
 
 
 def _trained_on(

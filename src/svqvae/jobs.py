@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from svqvae.atlas.storage import write_whole
+from svqvae.atlas.storage import check_file, write_whole
 from svqvae.data.tables import from_anndata
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
@@ -70,11 +70,7 @@ def annotate_samples(folder: Path, adata: "AnnData", out: Path) -> pd.DataFrame:
             "probability": probabilities[np.arange(len(best)), best],
         }
     )
-    if out.is_dir():
-        raise IsADirectoryError(
-            f"`--out` must be a file; got the folder {out}. Give a name such as {out / 'classes.csv'}."
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    check_file(out)
     write_whole(out, table.to_csv(index=False).encode())
     return table
 
@@ -86,14 +82,17 @@ def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> i
     """
     if out.suffix.lower() not in (".h5ad", ".csv"):
         raise ValueError(f"`--out` must end in .h5ad or .csv; got {out.name}.")
-    if out.is_dir():
-        raise IsADirectoryError(f"`--out` must be a file; got the folder {out}.")
+    check_file(out)
     model = SVQVAE.load(folder)
     atlas = model.to_atlas()
+    taken = {"class", "sample"} & set(atlas.feature_names)
+    if out.suffix.lower() == ".csv" and taken:
+        raise ValueError(
+            f"`--out` must end in .h5ad where a feature has the name of a column, {sorted(taken)[0]!r}; got {out.name}."
+        )
     name = atlas.names[atlas.find(name)]
     rows = model.sample(name, n, random_state=seed).reshape(n, -1)
     index = pd.Index([f"{name} {number}" for number in range(1, n + 1)], name="sample")
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() == ".csv":
         table = pd.DataFrame(rows, index=index, columns=list(atlas.feature_names))
         table.insert(0, "class", name)
@@ -104,6 +103,8 @@ def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> i
         var = pd.DataFrame(index=pd.Index(atlas.feature_names, dtype=object))
         obs = pd.DataFrame({"class": [name] * n}, index=index.astype(object))
         adata = anndata.AnnData(rows.astype(np.float32), obs=obs, var=var)
+        if model.image_shape_ is not None:
+            adata.uns["image_shape"] = np.array(model.sample_shape_)
         with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
             adata.write_h5ad(Path(scratch) / out.name)
             (Path(scratch) / out.name).replace(out)

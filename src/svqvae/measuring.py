@@ -62,7 +62,7 @@ def measure(model: "SVQVAE", training: MemoryBatches) -> Findings:
         counts=np.bincount(y, minlength=len(classes)),
         codes=codes,
         decoded=decode_codes(model),
-        means=np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(len(classes))]).astype(np.float32),
+        means=class_means(model, training),
         center=np.broadcast_to(model.scaling_.center, rows.shape[1]).copy(),
         scale=np.broadcast_to(model.scaling_.scale, rows.shape[1]).copy(),
         code_spread=fit_spread(latents, y, len(classes), seed),
@@ -79,6 +79,20 @@ def decode_codes(model: "SVQVAE") -> NDArray[np.float32]:
     sizes = torch.full((len(codes),), model.median_size_)
     decoded: NDArray[np.float32] = inference.decode(model.module_, codes, sizes).flatten(1).float().numpy()
     return model.scaling_.apply(decoded) if model.scaling_.kind == "counts" else decoded
+
+
+def class_means(model: "SVQVAE", training: MemoryBatches) -> NDArray[np.float32]:
+    """Return the mean of each class on the scale that the encoder reads, (n_classes, n_features).
+
+    Of counts it is that of the mean share of each feature, which the decoder gives too: a mean of logarithms would be
+    another, and would depend on how deep samples were counted.
+    """
+    y, rows = training.y.numpy(), training.target.flatten(1).numpy()
+    is_counts = model.scaling_.kind == "counts"
+    if is_counts:
+        rows = rows / np.maximum(rows.sum(1, keepdims=True), 1)
+    means = np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(len(model.classes_))])
+    return model.scaling_.apply(means) if is_counts else means.astype(np.float32)
 
 
 def missing_noise(

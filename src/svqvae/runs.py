@@ -80,6 +80,8 @@ def read_model(kind: type[Model], folder: Path, architecture: Any) -> Model:
     model.module_ = _rebuild(model, tensors, folder)
     model.scaling_ = Scaling(run["scaling"], tensors["scaling.center"], tensors["scaling.scale"])
     model.atlas_ = ClassAtlas.load(folder)
+    if not np.array_equal(model.atlas_.codes, model.codebook_.astype(np.float32)):
+        raise ValueError(f"{folder} must hold the model and the atlas of one fit; their codes differ. Fit it anew.")
     model.noise_ = tensors["noise"]
     path = folder / "history.csv"
     model.history_ = pd.read_csv(path) if path.is_file() else pd.DataFrame()

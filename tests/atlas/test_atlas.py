@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from svqvae.atlas.atlas import ClassAtlas
-from svqvae.data.simulate import plant_classes
+from svqvae.data.simulate import Planted, plant_classes
 
 Build = Callable[..., ClassAtlas]
 PLANTED = plant_classes(12, 60, sizes=(5, 90), random_state=1)
@@ -218,7 +218,7 @@ def test_an_atlas_without_spread_knows_distances_but_no_support(atlas: ClassAtla
     pd.testing.assert_frame_equal(bare.profiles, bare.decoded_profiles)
     with pytest.raises(ValueError, match="must know how samples spread around their class"):
         bare.contrast("class 00", "class 01")
-    with pytest.raises(ValueError, match="`n_resamples` must be 0"):
+    with pytest.raises(ValueError, match="must know how samples spread around their class for supports"):
         bare.nearest(metric="cosine")
 
 
@@ -231,3 +231,42 @@ def test_the_atlas_never_loads_torch(atlas: ClassAtlas, tmp_path: Path) -> None:
         "assert not {'torch', 'lightning_fabric', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unfaithful_decoder_is_told_and_its_distances_are_not_corrected(atlas: ClassAtlas) -> None:
+    assert atlas.is_faithful
+    off = replace(atlas, decoded=np.float32(0.3) * atlas.decoded)
+    assert not off.is_faithful
+    with pytest.warns(UserWarning, match="Decoded codes miss the means of their classes"):
+        table = off.distances()
+    pd.testing.assert_frame_equal(table, off.distances(corrected=False))
+
+
+def test_small_studies_without_differences_find_none(build: Build) -> None:
+    n_found, covered = 0, []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        y = np.array(["a"] * 3 + ["b"] * 3)
+        X = rng.normal(size=(6, 150)).astype(np.float32)
+        profiles = pd.DataFrame(np.zeros((2, 150)), index=["a", "b"], columns=[f"g{j}" for j in range(150)])
+        table = build(Planted(X, y, profiles, frozenset())).contrast("a", "b")
+        n_found += bool((table["q"] <= 0.05).any())
+        covered.append(((table["low"] <= 0) & (table["high"] >= 0)).mean())
+    assert n_found <= 4
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from svqvae import cli
+
+    y = np.array([name.replace("class 00", "[/bold] x").replace("class 01", "cell [naive]") for name in PLANTED.y])
+    build(replace(PLANTED, y=y)).save(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["classes", str(tmp_path), "--out", str(tmp_path / "r"), "--resamples", "5"])
+    assert not stop.value.code
+    assert (tmp_path / "r" / "pairs.csv").exists()
+    with pytest.raises(SystemExit):
+        cli.main(["classes", str(tmp_path), "--out", str(tmp_path / "r"), "--resamples", "0", "--metric", "cosine"])
+    assert not (tmp_path / "r" / "pairs.csv").exists()

@@ -67,15 +67,28 @@ def test_similarities_are_cosines_of_deviations() -> None:
     np.testing.assert_allclose(relations.similarities(space), expected, atol=1e-12)
 
 
-def test_classes_of_one_branch_are_closer_than_chance() -> None:
-    planted = plant_classes(12, 60, sizes=(30, 80), random_state=3)
-    p = relations.closer_than_chance(planted_space(seed=3), 200, 0)
-    names = list(planted.profiles.index)
-    smallest = min(planted.clades, key=lambda clade: (len(clade), sorted(clade)))
-    a, b = sorted(names.index(name) for name in smallest)[:2]
-    assert p[a, b] < 0.01
+def test_two_alike_classes_are_closer_than_chance_and_unrelated_ones_are_not() -> None:
+    planted = plant_classes(15, 200, n_levels=1, sizes=(30, 80), random_state=3)
+    y = np.unique(planted.y, return_inverse=True)[1].astype(np.int64)
+    rows = planted.X.copy()
+    profiles = planted.profiles.to_numpy(dtype=np.float32)
+    rows[y == 1] += 0.9 * (profiles[0] - profiles[1])
+    means = np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(15)])
+    space = Space(means, "mahalanobis", fit_spread(rows, y, 15, 0), np.bincount(y), True)
+    p = relations.closer_than_chance(space, 200, 0)
+    q = relations.control_false_discoveries(p)
+    assert q[0, 1] < 0.01
+    others = q[np.triu_indices(15, 1)]
+    assert (others <= 0.05).sum() <= 3
     np.testing.assert_array_equal(p, p.T)
     assert (np.diag(p) == 1).all()
+
+
+def test_too_few_classes_and_permutations_are_refused() -> None:
+    with pytest.raises(ValueError, match="`pairs` must have at least 4 classes to tell chance from; got 3"):
+        relations.closer_than_chance(planted_space(n=3), 10, 0)
+    with pytest.raises(ValueError, match="`n_permutations` must be at least 1; got 0"):
+        relations.closer_than_chance(planted_space(), 0, 0)
 
 
 def test_a_network_survives_graphml() -> None:

@@ -16,6 +16,12 @@ def correlated(n: int, seed: int = 0, n_features: int = F) -> NDArray[np.float64
     return (rng.normal(size=(n, 1)) + rng.normal(size=(n, n_features))) * np.linspace(0.5, 2, n_features)
 
 
+def spread_of(rows: NDArray[np.float64], y: NDArray[np.int64]) -> Spread:
+    spread = fit_spread(rows, y, len(np.unique(y)), seed=0)
+    assert spread is not None
+    return spread
+
+
 def covariance(spread: Spread, k: int) -> NDArray[np.float64]:
     R = spread.factors @ spread.factors.T + np.diag(spread.rest)
     return np.asarray(np.outer(spread.deviations[k], spread.deviations[k]) * R, dtype=np.float64)
@@ -102,3 +108,14 @@ def test_many_rows_are_thinned_out_with_the_seed(monkeypatch: pytest.MonkeyPatch
     a, b, other = (fit_spread(rows, y, 2, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(a.factors, b.factors)
     assert not np.array_equal(a.factors, other.factors)
+
+
+def test_classes_without_two_unlike_samples_have_no_spread() -> None:
+    rows = correlated(5)
+    assert fit_spread(rows, np.arange(5), 5, seed=0) is None
+    assert fit_spread(np.repeat(rows, 2, axis=0), np.repeat(np.arange(5), 2), 5, seed=0) is None
+
+
+def test_degrees_are_no_more_than_all_classes_have() -> None:
+    spread = spread_of(np.random.default_rng(0).normal(size=(6, 100)), np.array([0, 0, 0, 1, 1, 1]))
+    assert spread.degrees.max() <= 4

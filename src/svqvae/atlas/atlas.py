@@ -1,5 +1,6 @@
 """The atlas of classes: what is typical of each, how they relate and how sure that is, without the samples."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -29,8 +30,9 @@ N_RESAMPLES = 1000
 class ClassAtlas:
     """Classes as a fitted model sees them; needs neither the samples nor torch.
 
-    Profiles and spreads are in the model's units: features as the encoder reads them, that is centred and scaled, or
-    for counts the logarithm of shares. `center` and `scale` lead back to the data's units.
+    Profiles and spreads are in the model's units: features as the encoder reads them, that is centred and scaled.
+    `center` and `scale` lead back to the data's units; to those of log(1 + 10,000 × share of the total) for counts,
+    which stand for the data's units in all that follows.
 
     Attributes
     ----------
@@ -49,7 +51,8 @@ class ClassAtlas:
     center, scale
         data = center + scale × model's units, (n_features,).
     code_spread, profile_spread
-        How latents and samples spread around their class, or None where there were no samples to learn it from.
+        How latents and samples spread around their class, or None where no class had two unlike samples. Then there
+        are no supports, intervals and Mahalanobis distances.
     density
         Where the latents of each class lie, for simulation, or None.
     parents
@@ -71,6 +74,11 @@ class ClassAtlas:
     density: ClassDensity | None = None
     parents: tuple[str, ...] = ()
     sample_shape: tuple[int, ...] = ()
+
+    @property
+    def default_metric(self) -> str:
+        """The metric of the commands: "mahalanobis", or "euclidean" where the spread within classes is not known."""
+        return "euclidean" if self.profile_spread is None else "mahalanobis"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,6 +109,19 @@ class ClassAtlas:
     def decoded_profiles(self) -> pd.DataFrame:
         """The decoded codes as they are, classes × features, in the data's units."""
         return self._frame(self.decoded)
+
+    @cached_property
+    def is_faithful(self) -> bool:
+        """Whether decoded codes stand for the means of their classes, so that the errors of those are theirs.
+
+        What the decoder misses must be less than a fifth of the errors, or than a hundredth of the variance between
+        classes. Default models are; published ones, and those hardly trained, are not.
+        """
+        if self.profile_spread is None:
+            return False
+        missed = float(((self.decoded - self.means) ** 2).mean())
+        errors = float(self.profile_spread.mean_variances(self.counts).mean())
+        return missed <= max(0.2 * errors, 0.01 * float(self.means.var(0).mean()))
 
     def with_parents(self, parents: Mapping[Any, str]) -> "ClassAtlas":
         """Return the atlas with rare classes drawn toward the mean of their parent's classes instead of all.
@@ -137,7 +158,8 @@ class ClassAtlas:
             "profile": decoded codes. "code": the codes. The training of the codes pushes classes apart, so that
             distances between codes say less about how alike classes are.
         corrected
-            Whether what chance adds is taken off, see `svqvae.atlas.space`; no distance is below 0.
+            Whether what chance adds is taken off, see `svqvae.atlas.space`; no distance is below 0. Profiles that are
+            not faithful are left as they are.
         """
         values = self._space(metric, space, corrected).dissimilarities()
         return pd.DataFrame(np.maximum(values, 0), index=self._index(), columns=self._index("other"))
@@ -176,8 +198,8 @@ class ClassAtlas:
             ``class``, ``nearest``, ``distance`` and ``support``: how often a second study of the same sizes would
             have it among the k nearest, NaN without resamples.
         """
-        if not 1 <= k < len(self.classes):
-            raise ValueError(f"`k` must be from 1 to {len(self.classes) - 1}, one less than the classes; got {k}.")
+        if not isinstance(k, int | np.integer) or not 1 <= k < len(self.classes):
+            raise ValueError(f"`k` must be from 1 to {len(self.classes) - 1}, one less than the classes; got {k!r}.")
         room = self._space(metric, space)
         partners, distances, support = relations.nearest_with_support(
             room, k, hubness_aware, n_resamples, random_state, on_resample
@@ -249,6 +271,8 @@ class ClassAtlas:
             resamples in which another class of its community is in its community again. Edges: ``distance``,
             ``weight`` = exp(-(distance / median distance)²) and ``support``.
         """
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"`k` must be a whole number of at least 1; got {k!r}.")
         room = self._space(metric, space)
         return relations.network_with_support(room, self.names, k, mutual, n_resamples, random_state, on_resample)
 
@@ -285,12 +309,14 @@ class ClassAtlas:
             ``same_nearest`` (share of classes with the same nearest class), both against "mahalanobis" in profile
             space, or "euclidean" where the spread is not known.
         """
-        has_spread = self.profile_spread is not None
-        standard = self._space("mahalanobis" if has_spread else "euclidean", "profile").dissimilarities()
+        standard = self._space(self.default_metric, "profile").dissimilarities()
         rows = []
         for space in SPACES:
             for metric in METRICS:
-                if metric == "mahalanobis" and not has_spread:
+                if (
+                    metric == "mahalanobis"
+                    and (self.profile_spread if space == "profile" else self.code_spread) is None
+                ):
                     continue
                 values = self._space(metric, space).dissimilarities()
                 same = relations.nearest_partners(values, 1) == relations.nearest_partners(standard, 1)
@@ -385,7 +411,10 @@ class ClassAtlas:
 
     def _compare(self, weights: Array, level: float) -> pd.DataFrame:
         if self.profile_spread is None:
-            raise ValueError("`contrast` must know how samples spread around their class, which this atlas does not.")
+            raise ValueError(
+                "The atlas must know how samples spread around their class for contrasts; this one does not: it had no "
+                "two unlike samples of a class."
+            )
         table = contrasts.compare(self.decoded, self.means, self.profile_spread, self.counts, weights, level)
         columns = ["difference", "low", "high", "class_means_difference"]
         table[columns] = table[columns].mul(self.scale, axis=0)
@@ -395,8 +424,17 @@ class ClassAtlas:
     def _space(self, metric: str, space: str, is_corrected: bool = True) -> Space:
         if space not in SPACES:
             raise ValueError(f"`space` must be 'profile' or 'code'; got {space!r}.")
-        points, spread = (self.decoded, self.profile_spread) if space == "profile" else (self.codes, self.code_spread)
-        return Space(points, metric, spread, self.counts, is_corrected)
+        if space == "code":
+            return Space(self.codes, metric, self.code_spread, self.counts, is_corrected)
+        if is_corrected and self.profile_spread is not None and not self.is_faithful:
+            warnings.warn(
+                "Decoded codes miss the means of their classes by more than chance would (see `is_faithful`): the "
+                "distances between profiles are not corrected for chance, and supports are those of the class means.",
+                UserWarning,
+                stacklevel=3,
+            )
+            is_corrected = False
+        return Space(self.decoded, metric, self.profile_spread, self.counts, is_corrected)
 
     def _frame(self, units: NDArray[np.floating]) -> pd.DataFrame:
         return pd.DataFrame(self.center + self.scale * units, index=self._index(), columns=list(self.feature_names))

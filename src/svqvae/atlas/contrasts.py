@@ -9,7 +9,7 @@ from scipy.stats import t as student
 from svqvae.atlas.spread import Spread
 
 Array = NDArray[np.float64]
-# Least q-value that a feature must have, and most features, in each direction, of a gene set.
+# Largest q-value that a feature may have, and most features, in each direction, of a gene set.
 MAX_Q, MAX_SET = 0.05, 150
 
 
@@ -56,7 +56,8 @@ def compare(
     with np.errstate(divide="ignore", invalid="ignore"):
         degrees = variance**2 / (parts**2 / spread.degrees[:, None]).sum(0)
         statistic = np.where(variance > 0, difference / np.sqrt(variance), 0.0)
-    degrees = np.where(np.isfinite(degrees), degrees, 1.0)
+    # Variances that classes share count once, however many classes are compared.
+    degrees = np.minimum(np.where(np.isfinite(degrees), degrees, 1.0), counts.sum() - len(counts))
     half = student.ppf((1 + level) / 2, degrees) * np.sqrt(variance)
     p = 2 * student.sf(np.abs(statistic), degrees)
     table = pd.DataFrame(
@@ -84,7 +85,8 @@ def to_rnk(table: pd.DataFrame) -> str:
 def to_gmt(table: pd.DataFrame, name: str) -> str:
     """Return the features up and down as two gene sets in GSEA's .gmt: name, description, features, tabs between.
 
-    At most 150 features each, with q ≤ 0.05, the surest first.
+    At most 150 features each, with q ≤ 0.05, the surest first. Where no feature differs there is no set to write, which
+    is refused.
     """
     lines = []
     for direction, sign in (("up", 1), ("down", -1)):
@@ -93,6 +95,11 @@ def to_gmt(table: pd.DataFrame, name: str) -> str:
         description = f"{len(features)} features {direction} at q <= {MAX_Q}"
         if len(features):
             lines.append("\t".join([f"{_plain(name)} {direction}", description, *map(_plain, features)]) + "\n")
+    if not lines:
+        raise ValueError(
+            f"`--out` .gmt must have a feature that differs at q <= {MAX_Q}; the least q of {name} is "
+            f"{table['q'].min():.2g}. Write .rnk or .csv instead."
+        )
     return "".join(lines)
 
 

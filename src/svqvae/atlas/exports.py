@@ -9,8 +9,9 @@ import pandas as pd
 
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.contrasts import to_gmt, to_rnk
+from svqvae.atlas.relations import MIN_CLASSES
 from svqvae.atlas.space import OnResample
-from svqvae.atlas.storage import write_whole
+from svqvae.atlas.storage import check_file, make_folder, write_whole
 
 CONTRAST_SUFFIXES = (".csv", ".rnk", ".gmt")
 
@@ -18,7 +19,7 @@ CONTRAST_SUFFIXES = (".csv", ".rnk", ".gmt")
 def write_relations(
     atlas: ClassAtlas,
     folder: Path,
-    metric: str = "mahalanobis",
+    metric: str | None = None,
     space: str = "profile",
     *,
     n_resamples: int = 1000,
@@ -38,7 +39,8 @@ def write_relations(
     folder
         Made where it does not exist.
     metric, space, n_resamples, random_state
-        As in `ClassAtlas.nearest`. An atlas without spread gets no support and no `pairs.csv`.
+        As in `ClassAtlas.nearest`; a metric of None is that of `ClassAtlas.default_metric`. An atlas without spread
+        gets no support, and one of fewer than 4 classes no `pairs.csv`.
     progress
         Called with a word for each part; returns what is called after each resample.
 
@@ -47,12 +49,12 @@ def write_relations(
     dict
         ``nearest``, ``agreement`` (tables), ``network`` and ``tree``.
     """
-    if folder.is_file():
-        raise NotADirectoryError(f"`--out` must be a folder; got the file {folder}. Give another name.")
+    metric = metric or atlas.default_metric
+    distances = atlas.distances(metric, space)
+    make_folder(folder)
     has_spread = (atlas.profile_spread if space == "profile" else atlas.code_spread) is not None
     n = n_resamples if has_spread else 0
     options: dict[str, Any] = {"n_resamples": n, "random_state": random_state}
-    distances = atlas.distances(metric, space)
     nearest = atlas.nearest(1, metric, space, **options, on_resample=progress("nearest classes"))
     network = atlas.network(3, metric, space, **options, on_resample=progress("network"))
     tree = atlas.tree(metric, space, **options, on_resample=progress("tree"))
@@ -67,12 +69,12 @@ def write_relations(
         "edges.csv": edges.to_csv(index=False),
         "tree.nwk": tree.newick() + "\n",
     }
-    if n:
+    (folder / "pairs.csv").unlink(missing_ok=True)
+    if n and len(atlas.classes) >= MIN_CLASSES:
         pairs = atlas.pairs(
             metric, space, n_permutations=n, random_state=random_state, on_resample=progress("closer than chance")
         )
         texts["pairs.csv"] = pairs.to_csv(index=False)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_whole(folder / name, text.encode())
     return {"nearest": nearest, "agreement": agreement, "network": network, "tree": tree}
@@ -110,13 +112,11 @@ def write_contrast(table: pd.DataFrame, path: Path, name: str) -> None:
         text = table.to_csv()
     else:
         text = to_rnk(table) if suffix == ".rnk" else to_gmt(table, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode())
 
 
 def check_contrast_path(path: Path) -> None:
-    """Refuse a file whose suffix names no format, or that is a folder."""
-    if path.is_dir():
-        raise IsADirectoryError(f"`--out` must be a file; got the folder {path}.")
-    if path.suffix.lower() not in CONTRAST_SUFFIXES:
+    """Refuse a file whose suffix names no format, or that is a folder; make the folder that it goes to."""
+    if path.suffix.lower() not in CONTRAST_SUFFIXES and not path.is_dir():
         raise ValueError(f"`--out` must end in {', '.join(CONTRAST_SUFFIXES)}; got {path.name}.")
+    check_file(path)

@@ -19,6 +19,8 @@ Index = NDArray[np.int64]
 N_HUB = 5
 # Communities cost much more than edges, and a hundred resamples tell their support to 0.05.
 N_COMMUNITY_RESAMPLES = 100
+# Classes among which closeness can be told from chance, and draws kept of all pairs together.
+MIN_CLASSES, MAX_NULL = 4, 5_000_000
 
 
 def nearest_partners(dissimilarities: Array, k: int, is_hubness_aware: bool = False) -> Index:
@@ -62,54 +64,69 @@ def similarities(space: Space) -> Array:
 
     In the metric's coordinates, and with what chance adds to the lengths taken off.
     """
-    deviations = space.seen - (space.counts / space.counts.sum()) @ space.seen
+    return _cosines(space, space.seen, space.noise)
+
+
+def _cosines(space: Space, seen: Array, noise: Array) -> Array:
+    """Return the cosines of points' deviations from the mean of all samples, (n_classes, n_classes)."""
+    deviations = seen - (space.counts / space.counts.sum()) @ seen
     gram = deviations @ deviations.T
-    lengths = lengths_without_chance(np.diag(gram), space.noise)
+    lengths = lengths_without_chance(np.diag(gram), noise)
     cosines = np.clip(gram / np.outer(lengths, lengths), -1, 1)
     np.fill_diagonal(cosines, 1)
     return np.asarray((cosines + cosines.T) / 2)
 
 
 def closer_than_chance(space: Space, n_permutations: int, seed: int, on_resample: OnResample | None = None) -> Array:
-    """Return for each pair the p-value of being closer than two random groups of samples of their sizes.
+    """Return for each pair the p-value of being closer than two unrelated classes of their sizes.
 
-    What is compared is the scalar product of the two classes' deviations from the mean of all samples, in the metric's
+    What is compared is the cosine of the two classes' deviations from the mean of all samples, in the metric's
     coordinates: it is large where both deviate in the same direction. Two classes near the middle are near each other
-    without that. Chance is what it would be were the samples
-    dealt to the classes at random: the number of samples that each class would get from each is drawn by permuting
-    labels, and their means with the errors of so many samples. Pairs are put on one scale by the mean and standard
-    deviation of their permutations, and compared with the permutations of all pairs.
+    without that. First, chance is what it would be were the samples dealt to the classes at random: how many samples a
+    class would get from each is drawn by permuting labels, and their means with the errors of so many samples. That
+    puts pairs on one scale. But unrelated classes deviate further than dealt ones, and in fewer directions, so that
+    many a pair of them lies outside of that scale on either side. Therefore chance is widened, where need be, until the
+    pairs below its middle, which deviate in opposite directions, lie as they would by chance (an empirical null after
+    Efron, JASA 99:96, 2004).
+
+    Parameters
+    ----------
+    space
+        At least 4 classes with known spread.
+    n_permutations
+        Number of permutations.
+    seed, on_resample
+        As in `Space.resample`.
 
     Returns
     -------
     (n_classes, n_classes) array, symmetric, 1 on the diagonal
     """
-    if space.spread is None:
-        raise ValueError("`n_permutations` must be 0 for an atlas that does not know how samples spread.")
-    counts, spread = space.counts, space.spread
-    n_classes, rng = len(counts), np.random.default_rng(seed)
-    upper = np.triu_indices(n_classes, 1)
-    shares = counts / counts.sum()
-
-    def products(points: Array) -> Array:
-        seen = space.see(points)
-        deviations = seen - shares @ seen
-        return np.asarray((deviations @ deviations.T)[upper])
-
-    observed = products(space.points)
+    counts, n_classes = space.counts, len(space.counts)
+    if n_classes < MIN_CLASSES:
+        raise ValueError(f"`pairs` must have at least {MIN_CLASSES} classes to tell chance from; got {n_classes}.")
+    if n_permutations < 1:
+        raise ValueError(f"`n_permutations` must be at least 1; got {n_permutations}.")
+    rng = np.random.default_rng(seed)
+    upper, none = np.triu_indices(n_classes, 1), np.zeros(n_classes)
     labels = np.repeat(np.arange(n_classes), counts)
-    drawn = np.empty((n_permutations, len(observed)))
+    drawn = np.empty((n_permutations, len(upper[0])), dtype=np.float32)
     for number in range(n_permutations):
         dealt = np.bincount(rng.permutation(labels) * n_classes + labels, minlength=n_classes**2)
         mixture = dealt.reshape(n_classes, n_classes) / counts
-        drawn[number] = products(mixture.T @ space.points + spread.draw_errors(counts, rng))
+        drawn[number] = _cosines(space, space.see(mixture.T @ space.points + space.draw_errors(rng)), none)[upper]
         if on_resample is not None:
             on_resample(number + 1, n_permutations)
-    center, width = drawn.mean(0), np.maximum(drawn.std(0), 1e-300)
-    null = np.sort(((drawn - center) / width).ravel())
-    n_above = len(null) - np.searchsorted(null, (observed - center) / width)
+    center, width = drawn.mean(0), np.maximum(drawn.std(0), 1e-30)
+    drawn -= center
+    drawn /= width
+    null = np.sort(drawn.ravel()[:: -(-drawn.size // MAX_NULL)])
+    scaled = (_cosines(space, space.seen, none)[upper] - center) / width
+    below, below_chance = scaled[scaled < 0], null[null < 0]
+    if len(below) and len(below_chance):
+        scaled /= max(1.0, float(np.median(below) / np.median(below_chance)))
     p = np.ones((n_classes, n_classes))
-    p[upper] = (1 + n_above) / (1 + len(null))
+    p[upper] = (1 + len(null) - np.searchsorted(null, scaled)) / (1 + len(null))
     return np.minimum(p, p.T)
 
 
@@ -134,7 +151,8 @@ def build_network(
     graph.add_nodes_from(names)
     distances = np.maximum(dissimilarities, 0)
     upper = np.triu_indices(len(names), 1)
-    typical = max(float(np.median(distances[upper])), 1e-300) if len(upper[0]) else 1.0
+    apart = distances[upper][distances[upper] > 0]
+    typical = float(np.median(apart)) if len(apart) else 1.0
     for i, j in np.argwhere(np.triu(joined, 1)):
         values = {"weight": float(np.exp(-((distances[i, j] / typical) ** 2))), "distance": float(distances[i, j])}
         if support is not None:

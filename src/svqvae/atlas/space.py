@@ -53,7 +53,7 @@ class Space:
             )
         self.points, self.metric, self.spread, self.counts = points.astype(np.float64), metric, spread, counts
         self.whitening = Whitening(spread) if metric == "mahalanobis" and spread is not None else None
-        self.noise = self._noise() if is_corrected and spread is not None else np.zeros(len(points))
+        self.noise = self.error_lengths() if is_corrected and spread is not None else np.zeros(len(points))
         self.seen = self.see(self.points)
 
     def see(self, rows: NDArray[np.floating]) -> Array:
@@ -88,25 +88,23 @@ class Space:
         What separates the class means of two studies are the errors of both, so class means are drawn anew with twice
         the variance that the classes' sizes give them; in closed form, no sample is touched.
         """
-        if not n:
-            return
-        if self.spread is None:
-            raise ValueError(
-                "`n_resamples` must be 0 for an atlas that does not know how samples spread around their class."
-            )
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
+            raise ValueError(f"`n_resamples` must be a whole number of at least 0; got {n!r}.")
         rng = np.random.default_rng(seed)
         for number in range(n):
             # The errors of both studies, on points that already hold those of the first.
-            drawn = self.points + np.sqrt(2) * self.spread.draw_errors(self.counts, rng)
+            drawn = self.points + np.sqrt(2) * self.draw_errors(rng)
             yield self.dissimilarities(self.see(drawn), n_errors=3)
             if on_resample is not None:
                 on_resample(number + 1, n)
 
-    def _noise(self) -> Array:
-        """Return what chance adds to the squared length of each point."""
-        spread = self.spread
-        if spread is None:
-            return np.zeros(len(self.points))
+    def draw_errors(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return errors of the class means, (n_classes, n_dimensions)."""
+        return self._known_spread().draw_errors(self.counts, rng)
+
+    def error_lengths(self) -> Array:
+        """Return the squared length that the error of each class mean has on average, (n_classes,)."""
+        spread = self._known_spread()
         if self.whitening is not None:
             norms = self.whitening.unit_norms()
         else:
@@ -114,6 +112,14 @@ class Space:
         own = (spread.deviations.astype(np.float64) ** 2 * spread.rest) @ norms
         together = [(self.see(deviations * spread.factors.T) ** 2).sum() for deviations in spread.deviations]
         return np.asarray((own + np.array(together)) / self.counts)
+
+    def _known_spread(self) -> Spread:
+        if self.spread is None:
+            raise ValueError(
+                "The atlas must know how samples spread around their class for supports, p-values and intervals; this "
+                "one does not: it had no two unlike samples of a class. Use n_resamples=0."
+            )
+        return self.spread
 
 
 def lengths_without_chance(squares: Array, noise: Array) -> Array:

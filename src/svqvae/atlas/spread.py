@@ -58,8 +58,8 @@ class Spread:
         return np.asarray(self.deviations.astype(np.float64) ** 2 / counts[:, None])
 
 
-def fit_spread(rows: NDArray[np.floating], y: Index, n_classes: int, seed: int) -> Spread:
-    """Measure how rows spread around the means of their classes.
+def fit_spread(rows: NDArray[np.floating], y: Index, n_classes: int, seed: int) -> Spread | None:
+    """Measure how rows spread around the means of their classes; None where no class has two unlike rows.
 
     The variances of a class are weighed against those of all classes together, times one factor a class, as a
     scaled inverse chi-squared prior would have it; its degrees of freedom are found by the method of moments from how
@@ -81,21 +81,31 @@ def fit_spread(rows: NDArray[np.floating], y: Index, n_classes: int, seed: int) 
     counts = np.bincount(y, minlength=n_classes)
     means = np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(n_classes)])
     squares = np.stack([((rows[y == k] - means[k]) ** 2).sum(0, dtype=np.float64) for k in range(n_classes)])
-    n_free = max(1, len(y) - n_classes)
+    n_free = len(y) - n_classes
+    if n_free < 1 or not squares.any():
+        return None
     pooled = squares.sum(0) / n_free
-    deviations, degrees = _moderate(squares, counts - 1, pooled)
     factors, rest = _correlations(rows, y, means, np.sqrt(pooled), n_free, seed)
+    deviations, degrees = _moderate(squares, counts - 1, pooled, _effective_dimensions(factors, rest, pooled > 0))
     return Spread(deviations, degrees, np.sqrt(pooled).astype(np.float32), factors, rest)
 
 
-def _moderate(squares: Array, degrees: Index, pooled: Array) -> tuple[NDArray[np.float32], Array]:
+def _effective_dimensions(factors: NDArray[np.float32], rest: NDArray[np.float32], varies: NDArray[np.bool_]) -> float:
+    """Return of how many independent dimensions the variances within classes tell: tr(R)² / tr(R²)."""
+    F, r = factors[varies].astype(np.float64), rest[varies].astype(np.float64)
+    squares = ((F.T @ F) ** 2).sum() + 2 * (r * (F**2).sum(1)).sum() + (r**2).sum()
+    return max(1.0, float(len(r) ** 2 / squares))
+
+
+def _moderate(squares: Array, degrees: Index, pooled: Array, n_effective: float) -> tuple[NDArray[np.float32], Array]:
     """Return the standard deviation of each dimension in each class, and the degrees of freedom behind it."""
     varies = pooled > 0
     n_varying = max(1, int(varies.sum()))
     ratios = np.divide(squares, pooled, out=np.zeros_like(squares), where=varies)
     total = ratios.sum(1)
-    # A class's own factor on all variances; of few samples it is drawn toward 1, as if 2 more were typical.
-    factor = (total + 2 * n_varying) / ((degrees + 2) * n_varying)
+    # A class's own factor on all variances, drawn toward 1 by what two more values of one dimension would say.
+    typical = 2 / n_effective
+    factor = (total + typical * n_varying) / ((degrees + typical) * n_varying)
     known = degrees >= 1
     prior = 1e6
     if known.any():
@@ -105,7 +115,9 @@ def _moderate(squares: Array, degrees: Index, pooled: Array) -> tuple[NDArray[np
         # a little more is left to each class, and very unlike classes are hardly taken together.
         prior = max(1.0, 2 / excess) if excess > 2e-6 else prior
     variances = (squares + prior * factor[:, None] * pooled) / (degrees + prior)[:, None]
-    return np.asarray(np.sqrt(variances), dtype=np.float32), np.asarray(degrees + prior, dtype=np.float64)
+    # What all classes say together has no more degrees of freedom than they have.
+    known_degrees = np.minimum(degrees + prior, degrees.sum()).astype(np.float64)
+    return np.asarray(np.sqrt(variances), dtype=np.float32), known_degrees
 
 
 def _correlations(

@@ -73,6 +73,21 @@ def read_run(folder: Path | str) -> tuple[Tensors, dict[str, Any]]:
     return tensors, run
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they do not exist; a file in their place is named."""
+    for place in (folder, *folder.parents):
+        if place.is_file():
+            raise NotADirectoryError(f"`--out` must be a folder; got the file {place}. Give another name.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def check_file(path: Path) -> None:
+    """Refuse a folder where a file is to be written, and make the folder that it goes to."""
+    if path.is_dir():
+        raise IsADirectoryError(f"`--out` must be a file; got the folder {path}. Give a name in it.")
+    make_folder(path.parent)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file under a temporary name in its folder and rename it, so that no half-written file is seen."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -54,14 +54,23 @@ class Tree:
 
 
 def _quote(name: str) -> str:
-    """Return a name as Newick takes it: quoted unless it is plain."""
-    return name if name and all(c.isalnum() or c in "_.-" for c in name) else "'" + name.replace("'", "''") + "'"
+    """Return a name as Newick takes it: quoted unless it is plain; a bare underscore would be read as a blank."""
+    return name if name and all(c.isalnum() or c in ".-" for c in name) else "'" + name.replace("'", "''") + "'"
 
 
 def join(dissimilarities: Array, method: str) -> Array:
-    """Return the linkage of classes by their dissimilarities, none below 0."""
-    condensed = squareform(np.maximum(dissimilarities, 0), checks=False)
-    return np.asarray(linkage(condensed, cast("Any", method)))
+    """Return the linkage of classes by their dissimilarities, its heights none below 0.
+
+    Pairs below 0 keep their order, but for Ward's method, which has no meaning for them: there they count as 0.
+    """
+    condensed = squareform(dissimilarities, checks=False)
+    low = min(0.0, float(condensed.min()))
+    if method == "ward":
+        condensed, low = np.maximum(condensed, 0), 0.0
+    # All methods but Ward's give the same tree after a shift.
+    joined = np.asarray(linkage(condensed - low, cast("Any", method)))
+    joined[:, 2] = np.maximum(joined[:, 2] + low, 0)
+    return joined
 
 
 def clades_of(linkage_matrix: Array, n: int) -> list[bytes]:
