@@ -11,7 +11,8 @@ of L1000) and prints, as mean and spread over seeds:
 - rare classes: mean squared error of the profiles of classes of 5 to 20 samples over that of their plain means;
 - null: share of pairs with q ≤ 0.05 where the labels were permuted before the fit.
 
-An edge or nearest class is true where the planted profiles give it, in the metric that the atlas uses. Writes
+An edge or nearest class is true where the planted profiles give it, in the metric that the atlas uses; a clade is true
+where it contradicts no planted one (inside a branching of more than two, any grouping passes). Writes
 results/atlas_truth.csv and results/atlas_support.csv. The corrections and the number of errors in the support were
 chosen on seeds from 100 on; the default seeds were not looked at before.
 """

@@ -21,8 +21,8 @@ from svqvae.model.quantizer import ClassMeanCodes, class_sums
 Row = dict[str, float | int]
 # Share of training in which the learning rate rises.
 RISE = 0.2
-# While the decoder settles: share of the learning rate, and up to how many classes their errors are summed.
-SETTLING_RATE, MAX_SUMMED = 1 / 3, 40
+# While the decoder settles: share of the learning rate, and least and largest weight of the codes' own error.
+SETTLING_RATE, MIN_WEIGHT, MAX_WEIGHT = 1 / 3, 10, 40
 OnEpoch = Callable[[int, int, Mapping[str, float]], None]
 
 
@@ -46,8 +46,8 @@ def train(
     epochs without a better validation loss, and the best weights come back. Then, with class-mean codes, the codes
     become the exact class means of all training latents, and the decoder alone is trained for
     `n_settling_epochs` more with encoder and codes fixed: until then it has only seen running means. In this settling
-    the error of each decoded code against the mean of its class counts besides, summed over the classes (at most 40
-    times their mean), so that the code of a rare class decodes to its mean as well.
+    the error of each decoded code against the mean of its class counts besides, summed over the classes (at least 10
+    and at most 40 times their mean), so that the code of a rare class decodes to its mean as well.
 
     Ctrl-C ends training and keeps what there is; the last row then holds ``interrupted = 1``.
 
@@ -201,7 +201,8 @@ def _step_through(
         total = loss.total(terms)
         goal = total
         if class_means is not None:
-            weight = min(len(class_means), MAX_SUMMED) * loss.weights["class_reconstruction"]
+            n_summed = min(max(len(class_means), MIN_WEIGHT), MAX_WEIGHT)
+            weight = n_summed * loss.weights["class_reconstruction"]
             goal = total + weight * code_error(output, module.likelihood, class_means)
         optimizer.zero_grad()
         fabric.backward(goal)
