@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from mnist_data import Images, Labels, load_mnist
 from numpy.typing import NDArray
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.neighbors import KNeighborsClassifier
 
 from svqvae import SVQVAE
@@ -111,6 +112,11 @@ def main() -> None:
         if not arguments.quick:
             table.to_csv(RESULTS, index=False)
     print(table.agg(["mean", "std", "min", "max"]).round(4).T.to_string())
+    means = np.stack([rows(X_train[y_train == k]).mean(axis=0) for k in range(10)]) / 127.5 - 1
+    pixels = rows(X_test) / 127.5 - 1
+    accuracy = (pairwise_distances_argmin(pixels, means) == y_test).mean()
+    error = ((means[y_test] - pixels) ** 2).mean()
+    print(f"nearest class mean: accuracy {accuracy:.4f}; table of class means: error {error:.4f}")
 
 
 if __name__ == "__main__":
