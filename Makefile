@@ -21,7 +21,12 @@ check: $(VENV)/installed-dev
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/defaults.py
 	$(BIN)/python benchmarks/published_mnist.py
+	$(BIN)/python benchmarks/published_mnist.py --later-start
 	$(BIN)/python benchmarks/default_mnist.py
+	$(BIN)/python benchmarks/atlas_truth.py
+	$(BIN)/python benchmarks/atlas_mnist.py
+	$(BIN)/python benchmarks/atlas_speed.py
+	$(BIN)/python benchmarks/rare_classes.py
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -123,6 +123,12 @@ class ClassAtlas:
         errors = float(self.profile_spread.mean_variances(self.counts).mean())
         return missed <= max(0.2 * errors, 0.01 * float(self.means.var(0).mean()))
 
+    def spread_in(self, space: str) -> Spread | None:
+        """Return how the points of a space spread around their class, or None where that is not known."""
+        if space not in SPACES:
+            raise ValueError(f"`space` must be 'profile' or 'code'; got {space!r}.")
+        return self.profile_spread if space == "profile" else self.code_spread
+
     def with_parents(self, parents: Mapping[Any, str]) -> "ClassAtlas":
         """Return the atlas with rare classes drawn toward the mean of their parent's classes instead of all.
 
@@ -222,7 +228,7 @@ class ClassAtlas:
         random_state: int = 0,
         on_resample: OnResample | None = None,
     ) -> pd.DataFrame:
-        """Test for each pair of classes whether they are closer than two random groups of samples of their sizes.
+        """Test for each pair of classes whether they are closer than two unrelated classes of their sizes.
 
         Closer means: they deviate from the mean of all samples in the same direction.
 
@@ -313,10 +319,7 @@ class ClassAtlas:
         rows = []
         for space in SPACES:
             for metric in METRICS:
-                if (
-                    metric == "mahalanobis"
-                    and (self.profile_spread if space == "profile" else self.code_spread) is None
-                ):
+                if metric == "mahalanobis" and self.spread_in(space) is None:
                     continue
                 values = self._space(metric, space).dissimilarities()
                 same = relations.nearest_partners(values, 1) == relations.nearest_partners(standard, 1)
@@ -361,9 +364,7 @@ class ClassAtlas:
     def save(self, folder: Path | str) -> None:
         """Write `atlas.safetensors` into a folder."""
         folder = Path(folder)
-        if folder.is_file():
-            raise NotADirectoryError(f"`folder` must be a folder; got the file {folder}. Give another name.")
-        folder.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(folder, "folder")
         storage.write_atlas(folder / FILE, *self._to_parts())
 
     @classmethod
@@ -422,11 +423,10 @@ class ClassAtlas:
         return table.sort_values("t", key=np.abs, ascending=False, kind="stable")
 
     def _space(self, metric: str, space: str, is_corrected: bool = True) -> Space:
-        if space not in SPACES:
-            raise ValueError(f"`space` must be 'profile' or 'code'; got {space!r}.")
+        spread = self.spread_in(space)
         if space == "code":
-            return Space(self.codes, metric, self.code_spread, self.counts, is_corrected)
-        if is_corrected and self.profile_spread is not None and not self.is_faithful:
+            return Space(self.codes, metric, spread, self.counts, is_corrected)
+        if is_corrected and spread is not None and not self.is_faithful:
             warnings.warn(
                 "Decoded codes miss the means of their classes by more than chance would (see `is_faithful`): the "
                 "distances between profiles are not corrected for chance, and supports are those of the class means.",
@@ -434,7 +434,7 @@ class ClassAtlas:
                 stacklevel=3,
             )
             is_corrected = False
-        return Space(self.decoded, metric, self.profile_spread, self.counts, is_corrected)
+        return Space(self.decoded, metric, spread, self.counts, is_corrected)
 
     def _frame(self, units: NDArray[np.floating]) -> pd.DataFrame:
         return pd.DataFrame(self.center + self.scale * units, index=self._index(), columns=list(self.feature_names))

@@ -7,7 +7,7 @@ from typing import Any
 import networkx as nx
 import pandas as pd
 
-from svqvae.atlas.atlas import ClassAtlas
+from svqvae.atlas.atlas import N_RESAMPLES, ClassAtlas
 from svqvae.atlas.contrasts import to_gmt, to_rnk
 from svqvae.atlas.relations import MIN_CLASSES
 from svqvae.atlas.space import OnResample
@@ -22,7 +22,7 @@ def write_relations(
     metric: str | None = None,
     space: str = "profile",
     *,
-    n_resamples: int = 1000,
+    n_resamples: int = N_RESAMPLES,
     random_state: int = 0,
     progress: Callable[[str], OnResample | None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -52,8 +52,7 @@ def write_relations(
     metric = metric or atlas.default_metric
     distances = atlas.distances(metric, space)
     make_folder(folder)
-    has_spread = (atlas.profile_spread if space == "profile" else atlas.code_spread) is not None
-    n = n_resamples if has_spread else 0
+    n = n_resamples if atlas.spread_in(space) is not None else 0
     options: dict[str, Any] = {"n_resamples": n, "random_state": random_state}
     nearest = atlas.nearest(1, metric, space, **options, on_resample=progress("nearest classes"))
     network = atlas.network(3, metric, space, **options, on_resample=progress("network"))

@@ -31,9 +31,7 @@ def write_run(folder: Path | str, tensors: Mapping[str, NDArray[np.generic]], ru
         What JSON can hold; the format version is added.
     """
     folder = Path(folder)
-    if folder.is_file():
-        raise NotADirectoryError(f"`folder` must be a folder; got the file {folder}. Give another name.")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "folder")
     text = json.dumps({"format_version": FORMAT_VERSION, **run}, indent=2, ensure_ascii=False)
     write_whole(folder / TENSORS, save({name: np.require(array, requirements="C") for name, array in tensors.items()}))
     write_whole(folder / RUN, text.encode())
@@ -73,11 +71,11 @@ def read_run(folder: Path | str) -> tuple[Tensors, dict[str, Any]]:
     return tensors, run
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, argument: str = "--out") -> None:
     """Make a folder and those above it where they do not exist; a file in their place is named."""
     for place in (folder, *folder.parents):
         if place.is_file():
-            raise NotADirectoryError(f"`--out` must be a folder; got the file {place}. Give another name.")
+            raise NotADirectoryError(f"`{argument}` must be a folder; got the file {place}. Give another name.")
     folder.mkdir(parents=True, exist_ok=True)
 
 

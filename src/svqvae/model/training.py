@@ -165,15 +165,22 @@ def _class_means(module: SVQVAEModule, batches: MemoryBatches, fabric: Fabric) -
     """Return the mean of each class as the decoder should give it, or None where the likelihood takes no means."""
     if not module.likelihood.takes_means:
         return None
-    n_classes, event = len(module.quantizer.codes), batches.target.shape[1:]
-    counts = torch.zeros(n_classes, dtype=torch.float64)
-    sums = torch.zeros(n_classes, event.numel(), dtype=torch.float64)
-    for batch in batches.once():
-        batch_counts, batch_sums = class_sums(batch.class_target.flatten(1).double(), batch.y, n_classes)
-        counts += batch_counts
-        sums += batch_sums
+    n_classes = len(module.quantizer.codes)
+    counts, sums = _sum_over_classes(batches, n_classes, fabric, lambda batch: batch.class_target.flatten(1))
     means = (sums / counts[:, None]).to(batches.target.dtype)
-    return means.reshape(n_classes, *event).to(fabric.device)
+    return means.reshape(n_classes, *batches.target.shape[1:])
+
+
+def _sum_over_classes(
+    batches: MemoryBatches, n_classes: int, fabric: Fabric, rows: Callable[[Batch], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return how many samples each class has, and the sums of what `rows` gives for them, in double precision."""
+    counts, sums = torch.zeros(2, 1, dtype=torch.float64, device=fabric.device)
+    for step in batches.once():
+        batch = step.to(fabric.device)
+        batch_counts, batch_sums = class_sums(rows(batch).double(), batch.y, n_classes)
+        counts, sums = counts + batch_counts, sums + batch_sums
+    return counts, sums
 
 
 def _step_through(
@@ -237,16 +244,12 @@ def _set_exact_codes(network: _FabricModule, batches: MemoryBatches, fabric: Fab
     if not isinstance(quantizer, ClassMeanCodes):
         return
     network.eval()
-    n_classes, latent_dim = quantizer.codes.shape
-    counts = torch.zeros(n_classes, dtype=torch.float64, device=fabric.device)
-    sums = torch.zeros(n_classes, latent_dim, dtype=torch.float64, device=fabric.device)
-    for step in batches.once():
-        batch = step.to(fabric.device)
+
+    def encode(batch: Batch) -> Tensor:
         with fabric.autocast():
-            latents = module.encode(batch.inputs.to(quantizer.codes.dtype))
-        batch_counts, batch_sums = class_sums(latents.double(), batch.y, n_classes)
-        counts += batch_counts
-        sums += batch_sums
+            return module.encode(batch.inputs.to(quantizer.codes.dtype))
+
+    counts, sums = _sum_over_classes(batches, len(quantizer.codes), fabric, encode)
     quantizer.set_exact(counts, sums)
 
 
