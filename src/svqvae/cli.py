@@ -4,14 +4,11 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from svqvae.evaluation import Quality
+from svqvae.printing import print_agreement, print_nearest, print_quality, say
 
 app = typer.Typer(
     help="Learn one code per class and one latent vector per sample from labelled data.",
@@ -28,7 +25,6 @@ Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same resu
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
-N_SHOWN = 10
 TITLES = {"training": "Training samples", "held_out": "Samples held out to watch training"}
 
 
@@ -43,8 +39,8 @@ def demo(
 
     quality = run_demo(out, seed, verbose=not quiet)
     if not quiet:
-        _print_quality("Held-out digits", quality)
-        _print(f"Picture: {out / 'digits.png'}    Run: {out}")
+        print_quality("Held-out digits", quality)
+        say(f"Picture: {out / 'digits.png'}    Run: {out}")
 
 
 @app.command(epilog="Example: svqvae fit signatures.h5ad --label pcl --group pert_iname --out run")
@@ -104,14 +100,14 @@ def fit(
     }
     model, qualities = fit_run(adata, label, group, out, settings)
     if not quiet:
-        _print(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
-        _print(f"{adata.n_vars} features: {list_some(adata.var_names)}")
+        say(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
+        say(f"{adata.n_vars} features: {list_some(adata.var_names)}")
         for name, quality in qualities.items():
-            _print_quality(TITLES[name], quality)
+            print_quality(TITLES[name], quality)
         if "held_out" not in qualities:
             unused = f", and --group {group} was of no use" if group else ""
-            _print(f"No samples were held out{unused}: new samples will not do as well as the training samples.")
-        _print(f"Run: {out}")
+            say(f"No samples were held out{unused}: new samples will not do as well as the training samples.")
+        say(f"Run: {out}")
 
 
 @app.command(epilog="Example: svqvae annotate run new.h5ad --out classes.csv")
@@ -127,7 +123,7 @@ def annotate(
 
     table = annotate_samples(run, read_table(data), out)
     if not quiet:
-        _print(f"{len(table)} samples annotated: {out}")
+        say(f"{len(table)} samples annotated: {out}")
 
 
 @app.command(epilog="Example: svqvae classes run --out relations")
@@ -167,9 +163,9 @@ def classes(
             progress=progress,
         )
     if not quiet:
-        _print_nearest(found["nearest"])
-        _print_agreement(found["agreement"], metric or atlas.default_metric, space)
-        _print(f"Relations: {out}")
+        print_nearest(found["nearest"])
+        print_agreement(found["agreement"], metric or atlas.default_metric, space)
+        say(f"Relations: {out}")
 
 
 @app.command(epilog="Example: svqvae profile run CP_MEK_INHIBITOR --versus CP_RAF_INHIBITOR --out mek_raf.csv")
@@ -192,12 +188,12 @@ def profile(
     write_contrast(table, out, name if versus is None else f"{name} versus {versus}")
     if not quiet:
         sure = table[table["q"] <= 0.05]
-        _print(
+        say(
             f"{len(sure)} of {len(table)} features differ at q <= 0.05: {(sure['t'] > 0).sum()} up, "
             f"{(sure['t'] < 0).sum()} down."
         )
-        _print(f"Correlation with the plain difference of class means: {table.attrs['agreement']:.3f}")
-        _print(f"Profile: {out}")
+        say(f"Correlation with the plain difference of class means: {table.attrs['agreement']:.3f}")
+        say(f"Profile: {out}")
 
 
 @app.command(epilog="Example: svqvae simulate run CP_HDAC_INHIBITOR -n 500 --out simulated.h5ad")
@@ -214,60 +210,7 @@ def simulate(
 
     n_features = simulate_samples(run, name, n, out, seed)
     if not quiet:
-        _print(f"{n} samples of {name} with {n_features} features: {out}")
-
-
-def _print_nearest(nearest: "pd.DataFrame") -> None:
-    """Print the surest nearest classes."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    surest = nearest.sort_values(["support", "distance"], ascending=[False, True], kind="stable").head(N_SHOWN)
-    table = Table(title=f"Nearest classes, the surest {len(surest)} of {len(nearest)}", title_justify="left")
-    for column, justify in (("class", "left"), ("nearest", "left"), ("distance", "right"), ("support", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for name, partner, distance, support in surest.astype(object).to_numpy():
-        table.add_row(
-            escape(str(name)), escape(str(partner)), f"{distance:.3g}", "" if support != support else f"{support:.2f}"
-        )
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
-
-
-def _print_agreement(agreement: "pd.DataFrame", metric: str, space: str) -> None:
-    """Say how far other metrics and the other space agree."""
-    others = agreement[(agreement["metric"] != metric) | (agreement["space"] != space)]
-    low, high = others["same_nearest"].min(), others["same_nearest"].max()
-    _print(
-        f"Other metrics and spaces name the same nearest class for {low:.0%} to {high:.0%} of classes: "
-        "see agreement.csv."
-    )
-
-
-def _print(text: str) -> None:
-    from rich.console import Console
-
-    Console(soft_wrap=True, highlight=False).print(text, markup=False)
-
-
-def _print_quality(title: str, quality: "Quality") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{title} ({quality.n_samples} samples)", title_justify="left")
-    for name, justify in (("", "left"), ("svqvae", "right"), ("baseline", "right"), ("what the baseline is", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    q = quality
-    rows: list[tuple[str, float, float, str]] = [
-        ("accuracy", q.accuracy, q.accuracy_class_means, "nearest class mean"),
-        ("class reconstruction", q.class_reconstruction, q.class_reconstruction_means, "table of class means"),
-        ("sample reconstruction", q.sample_reconstruction, q.class_reconstruction_means, "table of class means"),
-    ]
-    for name, ours, baseline, what in rows:
-        table.add_row(name, f"{ours:.4f}", f"{baseline:.4f}", what)
-    console = Console(width=None if sys.stdout.isatty() else 100)
-    console.print(table)
-    console.print("Reconstruction: mean squared error on the scale the model works on; lower is better.", style="dim")
+        say(f"{n} samples of {name} with {n_features} features: {out}")
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -1,0 +1,66 @@
+"""What the commands print: tables and plain lines on standard output."""
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from svqvae.evaluation import Quality
+
+N_SHOWN = 10
+
+
+def print_nearest(nearest: "pd.DataFrame") -> None:
+    """Print the surest nearest classes."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    surest = nearest.sort_values(["support", "distance"], ascending=[False, True], kind="stable").head(N_SHOWN)
+    table = Table(title=f"Nearest classes, the surest {len(surest)} of {len(nearest)}", title_justify="left")
+    for column, justify in (("class", "left"), ("nearest", "left"), ("distance", "right"), ("support", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for name, partner, distance, support in surest.astype(object).to_numpy():
+        table.add_row(
+            escape(str(name)), escape(str(partner)), f"{distance:.3g}", "" if support != support else f"{support:.2f}"
+        )
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def print_agreement(agreement: "pd.DataFrame", metric: str, space: str) -> None:
+    """Say how far other metrics and the other space agree."""
+    others = agreement[(agreement["metric"] != metric) | (agreement["space"] != space)]
+    low, high = others["same_nearest"].min(), others["same_nearest"].max()
+    say(
+        f"Other metrics and spaces name the same nearest class for {low:.0%} to {high:.0%} of classes: "
+        "see agreement.csv."
+    )
+
+
+def say(text: str) -> None:
+    """Print a line as it is, however long."""
+    from rich.console import Console
+
+    Console(soft_wrap=True, highlight=False).print(text, markup=False)
+
+
+def print_quality(title: str, quality: "Quality") -> None:
+    """Print the figures of a model beside their baselines."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{title} ({quality.n_samples} samples)", title_justify="left")
+    for name, justify in (("", "left"), ("svqvae", "right"), ("baseline", "right"), ("what the baseline is", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    q = quality
+    rows: list[tuple[str, float, float, str]] = [
+        ("accuracy", q.accuracy, q.accuracy_class_means, "nearest class mean"),
+        ("class reconstruction", q.class_reconstruction, q.class_reconstruction_means, "table of class means"),
+        ("sample reconstruction", q.sample_reconstruction, q.class_reconstruction_means, "table of class means"),
+    ]
+    for name, ours, baseline, what in rows:
+        table.add_row(name, f"{ours:.4f}", f"{baseline:.4f}", what)
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(table)
+    console.print("Reconstruction: mean squared error on the scale the model works on; lower is better.", style="dim")
