@@ -156,13 +156,15 @@ def test_defaults_of_the_command_line_are_those_of_the_estimator() -> None:
 
 @pytest.mark.filterwarnings("ignore:Decoded codes miss")
 def test_classes_writes_how_they_relate(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("classes", folder, "--out", tmp_path / "relations", "--resamples", 20) == 0
+    arguments = ("--out", tmp_path / "relations", "--resamples", 20, "--refit", folder, "--refit", folder)
+    assert run("classes", folder, *arguments) == 0
     assert "Nearest classes" in capsys.readouterr().out
     assert list(pd.read_csv(tmp_path / "relations" / "nearest.csv").columns) == [
         "class",
         "nearest",
         "distance",
         "support",
+        "refit_support",
     ]
     assert (tmp_path / "relations" / "tree.nwk").read_text().endswith(";\n")
     assert run("classes", folder, "--out", tmp_path / "other", "--metric", "manhattan") == 2

@@ -141,6 +141,10 @@ def classes(
     ] = None,
     space: Annotated[str, typer.Option(help="profile (decoded codes) or code.")] = "profile",
     resamples: Annotated[int, typer.Option(help="Resamples for the support of each relation; 0 for none.")] = 1000,
+    refit: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run of the same data with another seed, for how often relations return; may be repeated."),
+    ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -160,6 +164,7 @@ def classes(
             space,
             n_resamples=resamples,
             random_state=seed,
+            refits=[ClassAtlas.load(folder) for folder in refit or []],
             progress=progress,
         )
     if not quiet:

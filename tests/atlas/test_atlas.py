@@ -77,6 +77,30 @@ def test_a_class_under_another_name_is_its_nearest_with_support_near_1(build: Bu
     assert table.loc[["twin", "class 03"], "support"].min() > 0.95
 
 
+def test_refits_that_agree_support_all_relations_and_one_that_does_not_takes_its_share(
+    build: Build, atlas: ClassAtlas
+) -> None:
+    order = np.random.default_rng(0).permutation(12)
+    arrays = {name: getattr(atlas, name)[order] for name in ("classes", "counts", "codes", "decoded", "means")}
+    spread = replace(atlas.profile_spread, deviations=atlas.profile_spread.deviations[order])
+    reordered = replace(atlas, profile_spread=spread, code_spread=spread, **arrays)
+    other = build(plant_classes(12, 60, sizes=(5, 90), random_state=9))
+    nearest = atlas.nearest(n_resamples=0, refits=[atlas, reordered, other])
+    same = other.nearest(n_resamples=0)["nearest"] == nearest["nearest"]
+    np.testing.assert_allclose(nearest["refit_support"], np.where(same, 1, 2 / 3))
+    tree = atlas.tree(n_resamples=0, refits=[atlas, reordered])
+    assert (tree.to_table()["refit_support"] == 1).all()
+    network = atlas.network(n_resamples=0, refits=[reordered])
+    assert {facts["refit_support"] for _, _, facts in network.edges(data=True)} == {1.0}
+    assert {facts.get("community_refit_support", 1.0) for _, facts in network.nodes(data=True)} == {1.0}
+
+
+def test_refits_of_other_classes_are_refused(build: Build, atlas: ClassAtlas) -> None:
+    few = build(plant_classes(11, 60, sizes=(5, 90), random_state=1))
+    with pytest.raises(ValueError, match="`refits` must have the 12 classes of this atlas; 'class 11' is in one only"):
+        atlas.nearest(refits=[few])
+
+
 def test_permuting_the_classes_permutes_the_tree_and_the_network(build: Build, atlas: ClassAtlas) -> None:
     order = np.random.default_rng(0).permutation(12)
     renamed = {name: f"class {place:02}" for name, place in zip(atlas.names, order, strict=True)}

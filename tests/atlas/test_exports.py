@@ -30,7 +30,7 @@ def folder(atlas: ClassAtlas, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_files_are_written(folder: Path) -> None:
     names = {"distances.csv", "nearest.csv", "pairs.csv", "agreement.csv", "network.graphml", "nodes.csv", "edges.csv"}
-    assert {path.name for path in folder.iterdir()} == {*names, "tree.nwk"}
+    assert {path.name for path in folder.iterdir()} == {*names, "tree.nwk", "clades.csv"}
 
 
 def test_tables_hold_what_the_atlas_says(atlas: ClassAtlas, folder: Path) -> None:
@@ -40,6 +40,8 @@ def test_tables_hold_what_the_atlas_says(atlas: ClassAtlas, folder: Path) -> Non
     assert list(nearest.columns) == ["class", "nearest", "distance", "support"]
     assert list(nearest["class"]) == list(atlas.classes)
     assert len(pd.read_csv(folder / "pairs.csv")) == 36
+    clades = pd.read_csv(folder / "clades.csv")
+    assert [set(text.split("\t")) for text in clades["classes"]] == [set(clade) for clade in atlas.tree().clades()]
 
 
 def test_networkx_and_gephi_read_the_network(atlas: ClassAtlas, folder: Path) -> None:

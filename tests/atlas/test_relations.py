@@ -94,12 +94,11 @@ def test_too_few_classes_and_permutations_are_refused() -> None:
 def test_a_network_survives_graphml() -> None:
     gaps = np.abs(np.subtract.outer([0.0, 1, 10, 11.5, 40, 100], [0.0, 1, 10, 11.5, 40, 100]))
     joined = relations.edges(gaps, 1, True)
-    graph = relations.build_network(NAMES, gaps, joined, np.full((6, 6), 0.5), seed=0)
+    graph = relations.build_network(NAMES, gaps, joined, seed=0)
     read = nx.parse_graphml("\n".join(nx.generate_graphml(graph)))
     assert {frozenset(edge) for edge in read.edges} == {frozenset("ab"), frozenset("cd")}
     assert set(read.nodes) == set(NAMES)
     assert read.edges["a", "b"]["weight"] > read.edges["c", "d"]["weight"]
-    assert read.edges["a", "b"]["support"] == 0.5
     assert read.nodes["a"]["community"] == read.nodes["b"]["community"] != read.nodes["c"]["community"]
 
 

@@ -1,7 +1,7 @@
 """The atlas of classes: what is typical of each, how they relate and how sure that is, without the samples."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -180,6 +180,7 @@ class ClassAtlas:
         n_resamples: int = N_RESAMPLES,
         random_state: int = 0,
         on_resample: OnResample | None = None,
+        refits: Sequence["ClassAtlas"] = (),
     ) -> pd.DataFrame:
         """Return the k nearest classes of each class, one row each.
 
@@ -197,27 +198,34 @@ class ClassAtlas:
             Seed of the resamples.
         on_resample
             Called as ``on_resample(done, n_resamples)``.
+        refits
+            Atlases of the same samples, fitted with other seeds.
 
         Returns
         -------
         pandas.DataFrame
             ``class``, ``nearest``, ``distance`` and ``support``: how often a second study of the same sizes would
-            have it among the k nearest, NaN without resamples.
+            have it among the k nearest, NaN without resamples; with refits also ``refit_support``, in how many of
+            them it is.
         """
         if not isinstance(k, int | np.integer) or not 1 <= k < len(self.classes):
             raise ValueError(f"`k` must be from 1 to {len(self.classes) - 1}, one less than the classes; got {k!r}.")
         room = self._space(metric, space)
-        partners, distances, support = relations.nearest_with_support(
-            room, k, hubness_aware, n_resamples, random_state, on_resample
-        )
-        return pd.DataFrame(
+        values = room.dissimilarities()
+        partners = relations.nearest_partners(values, k, hubness_aware)
+        drawn = room.resample(n_resamples, random_state, on_resample)
+        table = pd.DataFrame(
             {
                 "class": np.repeat(self.classes, k),
                 "nearest": self.classes[partners.ravel()],
-                "distance": distances.ravel(),
-                "support": support.ravel(),
+                "distance": np.maximum(np.take_along_axis(values, partners, 1), 0).ravel(),
+                "support": relations.nearest_support(partners, drawn, hubness_aware).ravel(),
             }
         )
+        if refits:
+            others = self._refitted(refits, metric, space)
+            table["refit_support"] = relations.nearest_support(partners, others, hubness_aware).ravel()
+        return table
 
     def pairs(
         self,
@@ -258,6 +266,7 @@ class ClassAtlas:
         n_resamples: int = N_RESAMPLES,
         random_state: int = 0,
         on_resample: OnResample | None = None,
+        refits: Sequence["ClassAtlas"] = (),
     ) -> "nx.Graph[Any]":
         """Return the network of classes, joined where each is among the k nearest of the other.
 
@@ -267,7 +276,7 @@ class ClassAtlas:
             As in `nearest`, at most as many as there are other classes.
         mutual
             Whether both must be among the k nearest of the other, or one is enough.
-        n_resamples, random_state, on_resample
+        n_resamples, random_state, on_resample, refits
             As in `nearest`.
 
         Returns
@@ -275,12 +284,16 @@ class ClassAtlas:
         networkx.Graph
             Nodes: class names with ``count``, ``community`` (Louvain) and ``community_support``, the mean share of
             resamples in which another class of its community is in its community again. Edges: ``distance``,
-            ``weight`` = exp(-(distance / median distance)²) and ``support``.
+            ``weight`` = exp(-(distance / median distance)²) and ``support``. With refits both have a
+            ``refit_support`` beside each support.
         """
         if not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"`k` must be a whole number of at least 1; got {k!r}.")
         room = self._space(metric, space)
-        return relations.network_with_support(room, self.names, k, mutual, n_resamples, random_state, on_resample)
+        others = self._refitted(refits, metric, space)
+        return relations.network_with_support(
+            room, self.names, k, mutual, n_resamples, random_state, on_resample, others
+        )
 
     def tree(
         self,
@@ -291,6 +304,7 @@ class ClassAtlas:
         n_resamples: int = N_RESAMPLES,
         random_state: int = 0,
         on_resample: OnResample | None = None,
+        refits: Sequence["ClassAtlas"] = (),
     ) -> Tree:
         """Return the tree of classes by hierarchical clustering.
 
@@ -300,10 +314,11 @@ class ClassAtlas:
             As in `distances`.
         linkage
             "average", "complete", "single", "ward" or "weighted", as in `scipy.cluster.hierarchy.linkage`.
-        n_resamples, random_state, on_resample
+        n_resamples, random_state, on_resample, refits
             As in `nearest`; the support of a clade is how often it would return in a second study.
         """
-        return build_tree(self._space(metric, space), self.names, linkage, n_resamples, random_state, on_resample)
+        room, others = self._space(metric, space), self._refitted(refits, metric, space)
+        return build_tree(room, self.names, linkage, n_resamples, random_state, on_resample, others)
 
     def agreement(self) -> pd.DataFrame:
         """Compare all metrics in both spaces with the default.
@@ -435,6 +450,20 @@ class ClassAtlas:
             )
             is_corrected = False
         return Space(self.decoded, metric, spread, self.counts, is_corrected)
+
+    def _refitted(self, refits: Sequence["ClassAtlas"], metric: str, space: str) -> list[Array]:
+        """Return the dissimilarities of other fits, classes in the order of this one."""
+        found = []
+        for atlas in refits:
+            if sorted(atlas.names) != sorted(self.names):
+                differing = sorted(set(atlas.names) ^ set(self.names))
+                raise ValueError(
+                    f"`refits` must have the {len(self.names)} classes of this atlas; {differing[0]!r} is in one only. "
+                    "Fit the same samples with other seeds."
+                )
+            order = [atlas.names.index(name) for name in self.names]
+            found.append(atlas._space(metric, space).dissimilarities()[np.ix_(order, order)])
+        return found
 
     def _frame(self, units: NDArray[np.floating]) -> pd.DataFrame:
         return pd.DataFrame(self.center + self.scale * units, index=self._index(), columns=list(self.feature_names))

@@ -1,6 +1,6 @@
 """An atlas as files that other tools read: tables, GraphML, Gephi's CSV, Newick, GSEA's rankings and gene sets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ def write_relations(
     *,
     n_resamples: int = N_RESAMPLES,
     random_state: int = 0,
+    refits: Sequence[ClassAtlas] = (),
     progress: Callable[[str], OnResample | None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write how classes relate into a folder.
 
     `distances.csv`, classes × classes; `nearest.csv` with class, nearest, distance, support; `pairs.csv` with p- and
     q-values; `agreement.csv` of metrics and spaces; `network.graphml`, and the same network as `nodes.csv` and
-    `edges.csv` for Gephi; `tree.nwk`.
+    `edges.csv` for Gephi; `tree.nwk`, and its clades with their supports as `clades.csv`.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def write_relations(
         The atlas.
     folder
         Made where it does not exist.
-    metric, space, n_resamples, random_state
+    metric, space, n_resamples, random_state, refits
         As in `ClassAtlas.nearest`; a metric of None is that of `ClassAtlas.default_metric`. An atlas without spread
         gets no support, and one of fewer than 4 classes no `pairs.csv`.
     progress
@@ -53,7 +54,7 @@ def write_relations(
     distances = atlas.distances(metric, space)
     make_folder(folder)
     n = n_resamples if atlas.spread_in(space) is not None else 0
-    options: dict[str, Any] = {"n_resamples": n, "random_state": random_state}
+    options: dict[str, Any] = {"n_resamples": n, "random_state": random_state, "refits": refits}
     nearest = atlas.nearest(1, metric, space, **options, on_resample=progress("nearest classes"))
     network = atlas.network(3, metric, space, **options, on_resample=progress("network"))
     tree = atlas.tree(metric, space, **options, on_resample=progress("tree"))
@@ -67,6 +68,7 @@ def write_relations(
         "nodes.csv": nodes.to_csv(index=False),
         "edges.csv": edges.to_csv(index=False),
         "tree.nwk": tree.newick() + "\n",
+        "clades.csv": tree.to_table().to_csv(index=False),
     }
     (folder / "pairs.csv").unlink(missing_ok=True)
     if n and len(atlas.classes) >= MIN_CLASSES:

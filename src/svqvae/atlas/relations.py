@@ -1,8 +1,10 @@
 """How classes are alike: nearest classes, network, and pairs closer than chance, each with how sure that is.
 
-Support is how often a relation would return in a second study of the same sizes, see `svqvae.atlas.space.Space`.
+Support is how often a relation would return in a second study of the same sizes, see `svqvae.atlas.space.Space`; refit
+support is how often it returns in other fits of the same samples.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import networkx as nx
@@ -37,18 +39,14 @@ def nearest_partners(dissimilarities: Array, k: int, is_hubness_aware: bool = Fa
     return np.asarray(np.argsort(values, axis=1, kind="stable")[:, :k])
 
 
-def nearest_with_support(
-    space: Space, k: int, is_hubness_aware: bool, n_resamples: int, seed: int, on_resample: OnResample | None
-) -> tuple[Index, Array, Array]:
-    """Return the k nearest classes of each, their distances and their supports, (n_classes, k) each."""
-    values = space.dissimilarities()
-    partners = nearest_partners(values, k, is_hubness_aware)
-    own = np.arange(len(values))[:, None]
-    hits = np.zeros_like(values)
-    for drawn in space.resample(n_resamples, seed, on_resample):
-        hits[own, nearest_partners(drawn, k, is_hubness_aware)] += 1
-    support = hits[own, partners] / n_resamples if n_resamples else np.full(partners.shape, np.nan)
-    return partners, np.maximum(values[own, partners], 0), support
+def nearest_support(partners: Index, drawn: Iterable[Array], is_hubness_aware: bool) -> Array:
+    """Return how often each of the k nearest classes is among them again, (n_classes, k); NaN if nothing was drawn."""
+    hits, n_drawn, k = np.zeros((len(partners), len(partners))), 0, partners.shape[1]
+    own = np.arange(len(partners))[:, None]
+    for values in drawn:
+        hits[own, nearest_partners(values, k, is_hubness_aware)] += 1
+        n_drawn += 1
+    return np.asarray(hits[own, partners] / n_drawn if n_drawn else np.full(partners.shape, np.nan))
 
 
 def edges(dissimilarities: Array, k: int, is_mutual: bool) -> Flags:
@@ -139,12 +137,10 @@ def control_false_discoveries(p: Array) -> Array:
     return np.minimum(q, q.T)
 
 
-def build_network(
-    names: tuple[str, ...], dissimilarities: Array, joined: Flags, support: Array | None, seed: int
-) -> "nx.Graph[Any]":
+def build_network(names: tuple[str, ...], dissimilarities: Array, joined: Flags, seed: int) -> "nx.Graph[Any]":
     """Return the network of joined classes.
 
-    Nodes carry ``community``, found by the method of Louvain on the weights. Edges carry ``distance``, ``support`` and
+    Nodes carry ``community``, found by the method of Louvain on the weights. Edges carry ``distance`` and
     ``weight`` = exp(-(d / median d over all pairs)²): 1 for the same place, 0.37 for a pair as far apart as most.
     """
     graph: nx.Graph[Any] = nx.Graph()
@@ -154,10 +150,8 @@ def build_network(
     apart = distances[upper][distances[upper] > 0]
     typical = float(np.median(apart)) if len(apart) else 1.0
     for i, j in np.argwhere(np.triu(joined, 1)):
-        values = {"weight": float(np.exp(-((distances[i, j] / typical) ** 2))), "distance": float(distances[i, j])}
-        if support is not None:
-            values["support"] = float(support[i, j])
-        graph.add_edge(names[i], names[j], **values)
+        weight = float(np.exp(-((distances[i, j] / typical) ** 2)))
+        graph.add_edge(names[i], names[j], weight=weight, distance=float(distances[i, j]))
     for number, members in enumerate(communities(graph, seed)):
         for name in members:
             graph.nodes[name]["community"] = number
@@ -172,27 +166,48 @@ def network_with_support(
     n_resamples: int,
     seed: int,
     on_resample: OnResample | None,
+    refits: Sequence[Array] = (),
 ) -> "nx.Graph[Any]":
     """Return the network of classes, with the support of each edge and of each class's community."""
     k = min(k, len(names) - 1)
     values = space.dissimilarities()
-    hits, together = np.zeros_like(values), np.zeros_like(values)
-    n_grouped = min(n_resamples, N_COMMUNITY_RESAMPLES)
-    for number, drawn in enumerate(space.resample(n_resamples, seed, on_resample)):
-        joined = edges(drawn, k, is_mutual)
-        hits += joined
-        if number < n_grouped:
-            label = _labels(build_network(names, drawn, joined, None, seed), names)
-            together += label[:, None] == label
-    support = hits / n_resamples if n_resamples else None
-    graph = build_network(names, values, edges(values, k, is_mutual), support, seed)
-    label = _labels(graph, names)
-    for number, name in enumerate(names):
-        graph.nodes[name]["count"] = int(space.counts[number])
-        others = (label == label[number]) & (np.arange(len(label)) != number)
-        if n_grouped and others.any():
-            graph.nodes[name]["community_support"] = float(together[number, others].mean() / n_grouped)
+    graph = build_network(names, values, edges(values, k, is_mutual), seed)
+    for name, count in zip(names, space.counts.tolist(), strict=True):
+        graph.nodes[name]["count"] = count
+    _add_support(graph, names, space.resample(n_resamples, seed, on_resample), k, is_mutual, seed, "support")
+    _add_support(graph, names, refits, k, is_mutual, seed, "refit_support")
     return graph
+
+
+def _add_support(
+    graph: "nx.Graph[Any]",
+    names: tuple[str, ...],
+    drawn: Iterable[Array],
+    k: int,
+    is_mutual: bool,
+    seed: int,
+    title: str,
+) -> None:
+    """Write into a network how often its edges and communities return among dissimilarities drawn anew."""
+    hits, together, n_drawn = np.zeros((len(names), len(names))), np.zeros((len(names), len(names))), 0
+    for values in drawn:
+        joined = edges(values, k, is_mutual)
+        hits += joined
+        if n_drawn < N_COMMUNITY_RESAMPLES:
+            drawn_label = _labels(build_network(names, values, joined, seed), names)
+            together += drawn_label[:, None] == drawn_label
+        n_drawn += 1
+    if not n_drawn:
+        return
+    number = {name: position for position, name in enumerate(names)}
+    for a, b, facts in graph.edges(data=True):
+        facts[title] = float(hits[number[a], number[b]] / n_drawn)
+    label = _labels(graph, names)
+    for name, position in number.items():
+        others = (label == label[position]) & (np.arange(len(label)) != position)
+        if others.any():
+            share = together[position, others].mean() / min(n_drawn, N_COMMUNITY_RESAMPLES)
+            graph.nodes[name][f"community_{title}"] = float(share)
 
 
 def _labels(graph: "nx.Graph[Any]", names: tuple[str, ...]) -> Index:

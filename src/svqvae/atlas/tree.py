@@ -1,9 +1,11 @@
 """The tree of classes by hierarchical clustering."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
@@ -27,11 +29,14 @@ class Tree:
     support
         How often the classes below each inner node form a clade of resampled trees, (n_classes - 1,), the root's is 1;
         NaN where nothing was resampled.
+    refit_support
+        The same over other fits of the same samples, or None.
     """
 
     names: tuple[str, ...]
     linkage: Array
     support: Array
+    refit_support: Array | None = None
 
     def clades(self) -> list[frozenset[str]]:
         """Return the classes below each inner node, in the order of `linkage`."""
@@ -39,6 +44,19 @@ class Tree:
         for left, right in self.linkage[:, :2].astype(int):
             members.append(members[left] | members[right])
         return members[len(self.names) :]
+
+    def to_table(self) -> pd.DataFrame:
+        """Return one row per inner node: ``classes`` below it, tabs between, their ``n``, ``height``, and supports."""
+        clades = [sorted(clade) for clade in self.clades()]
+        table = pd.DataFrame(
+            {
+                "classes": ["\t".join(clade) for clade in clades],
+                "n": [len(clade) for clade in clades],
+                "height": self.linkage[:, 2],
+                "support": self.support,
+            }
+        )
+        return table if self.refit_support is None else table.assign(refit_support=self.refit_support)
 
     def newick(self) -> str:
         """Return the tree as Newick text, with branch lengths, and support in per cent as names of inner nodes."""
@@ -82,18 +100,34 @@ def clades_of(linkage_matrix: Array, n: int) -> list[bytes]:
     return [row.tobytes() for row in np.packbits(members[n:], axis=1)]
 
 
+def clade_support(joined: Array, drawn: Iterable[Array], method: str) -> Array:
+    """Return how often the clade below each inner node is one of the trees of dissimilarities drawn anew.
+
+    (n_classes - 1,); NaN where nothing was drawn.
+    """
+    hits: dict[bytes, int] = {}
+    n, n_drawn = len(joined) + 1, 0
+    for values in drawn:
+        for clade in clades_of(join(values, method), n):
+            hits[clade] = hits.get(clade, 0) + 1
+        n_drawn += 1
+    if not n_drawn:
+        return np.full(len(joined), np.nan)
+    return np.array([hits.get(clade, 0) / n_drawn for clade in clades_of(joined, n)])
+
+
 def build_tree(
-    space: Space, names: tuple[str, ...], method: str, n_resamples: int, seed: int, on_resample: OnResample | None
+    space: Space,
+    names: tuple[str, ...],
+    method: str,
+    n_resamples: int,
+    seed: int,
+    on_resample: OnResample | None,
+    refits: Sequence[Array] = (),
 ) -> Tree:
-    """Return the tree of classes, with the share of resamples that have each clade."""
+    """Return the tree of classes, with the share of resamples that have each clade, and that of refits."""
     if method not in LINKAGES:
         raise ValueError(f"`linkage` must be one of {', '.join(map(repr, LINKAGES))}; got {method!r}.")
     joined = join(space.dissimilarities(), method)
-    hits: dict[bytes, int] = {}
-    for drawn in space.resample(n_resamples, seed, on_resample):
-        for clade in clades_of(join(drawn, method), len(names)):
-            hits[clade] = hits.get(clade, 0) + 1
-    support = np.full(len(joined), np.nan)
-    if n_resamples:
-        support = np.array([hits.get(clade, 0) / n_resamples for clade in clades_of(joined, len(names))])
-    return Tree(names, joined, support)
+    support = clade_support(joined, space.resample(n_resamples, seed, on_resample), method)
+    return Tree(names, joined, support, clade_support(joined, refits, method) if refits else None)
