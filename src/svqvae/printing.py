@@ -21,7 +21,7 @@ def print_nearest(nearest: "pd.DataFrame") -> None:
     table = Table(title=f"Nearest classes, the surest {len(surest)} of {len(nearest)}", title_justify="left")
     for column, justify in (("class", "left"), ("nearest", "left"), ("distance", "right"), ("support", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for name, partner, distance, support in surest.astype(object).to_numpy():
+    for name, partner, distance, support in surest.iloc[:, :4].astype(object).to_numpy():
         table.add_row(
             escape(str(name)), escape(str(partner)), f"{distance:.3g}", "" if support != support else f"{support:.2f}"
         )
