@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import confusion_matrix
 
 from svqvae.atlas.storage import check_file, write_whole
+from svqvae.cross_validation import Comparison, OnFit, cross_validate
 from svqvae.data.tables import from_anndata
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
@@ -40,6 +42,63 @@ def fit_run(
     content = {name: quality.to_dict() for name, quality in qualities.items()}
     write_whole(folder / "metrics.json", json.dumps(content, indent=2).encode())
     return model, qualities
+
+
+def evaluate_model(
+    adata: "AnnData",
+    label: str,
+    group: str | None,
+    out: Path,
+    settings: dict[str, Any],
+    *,
+    n_folds: int,
+    n_seeds: int,
+    on_fit: OnFit | None = None,
+) -> Comparison:
+    """Cross-validate a model beside plain classifiers, and write all figures as JSON.
+
+    The file holds what was evaluated, for each method and figure mean, standard deviation and value of each seed, for
+    the model its confusion matrix (rows: classes, columns: predictions; mean over seeds) and, class by class, samples,
+    groups and the share predicted right.
+    """
+    check_file(out)
+    table = from_anndata(adata, label=label, group=group)
+    X = dense(table.X)
+    if table.image_shape is not None:
+        X = X.reshape(len(X), *table.image_shape)
+    y = np.asarray(table.y)
+    model = SVQVAE(**settings)
+    seeds = range(n_seeds)
+    found = cross_validate(X, y, {"svqvae": model}, groups=table.groups, n_folds=n_folds, seeds=seeds, on_fit=on_fit)
+    names = np.unique(y)
+    guesses = np.concatenate([found.predictions["svqvae", seed].to_numpy() for seed in seeds])
+    confusion = confusion_matrix(np.tile(y, n_seeds), guesses, labels=names) / n_seeds
+    n_groups = pd.Series(np.arange(len(y)) if table.groups is None else table.groups).groupby(y).nunique()
+    content = {
+        "label": label,
+        "group": group,
+        "n_samples": len(y),
+        "n_features": adata.n_vars,
+        "n_classes": len(names),
+        "n_groups": None if table.groups is None else len(np.unique(table.groups)),
+        "n_folds": n_folds,
+        "n_seeds": n_seeds,
+        "n_near_duplicates": found.n_near_duplicates,
+        "settings": {name: value for name, value in settings.items() if name != "verbose"},
+        "methods": found.to_dict(),
+        "classes": [
+            {
+                "class": name,
+                "n_samples": int((y == name).sum()),
+                "n_groups": int(n_groups[name]),
+                "right": float(confusion[k, k] / confusion[k].sum()),
+            }
+            for k, name in enumerate(names.tolist())
+        ],
+        "confusion": confusion.tolist(),
+    }
+    write_whole(out, json.dumps(content, indent=2).encode())
+    return found
 
 
 def drop_features(adata: "AnnData", names: list[str]) -> "AnnData":

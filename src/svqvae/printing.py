@@ -1,11 +1,12 @@
 """What the commands print: tables and plain lines on standard output."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from svqvae.cross_validation import Comparison
     from svqvae.evaluation import Quality
 
 N_SHOWN = 10
@@ -64,3 +65,45 @@ def print_quality(title: str, quality: "Quality") -> None:
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table)
     console.print("Reconstruction: mean squared error on the scale the model works on; lower is better.", style="dim")
+
+
+def print_comparison(found: "Comparison", title: str) -> None:
+    """Print the figures of all methods, mean ± standard deviation over seeds, the best of each in bold."""
+    from rich.console import Console
+    from rich.table import Table
+
+    methods = found.to_dict()
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    columns = []
+    for figure, best in (("accuracy", max), ("balanced_accuracy", max), ("macro_f1", max), ("profile_error", min)):
+        table.add_column(figure.replace("_", " "), justify="right")
+        means = {name: figures[figure]["mean"] for name, figures in methods.items() if figure in figures}
+        winner = best(means, key=means.__getitem__)
+        columns.append([_cell(figures.get(figure), name == winner) for name, figures in methods.items()])
+    for name, *cells in zip(methods, *columns, strict=True):
+        table.add_row(name, *cells)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    console.print(
+        "Profile error: mean squared difference to the mean of held-out samples; lower is better.", style="dim"
+    )
+    say(verdict(found))
+
+
+def verdict(found: "Comparison") -> str:
+    """Return in a sentence whether the model beats the best baseline, by the differences of the single seeds."""
+    runs = found.runs.pivot_table(index="seed", columns="method", values="accuracy")
+    others = runs.drop(columns="svqvae")
+    rival = str(others.mean().idxmax())
+    gaps = runs["svqvae"] - others[rival]
+    spread = f" ± {gaps.std():.3f} over {len(gaps)} seeds" if len(gaps) > 1 else ", one seed"
+    word = "above" if gaps.mean() >= 0 else "below"
+    return f"Accuracy {abs(gaps.mean()):.3f}{spread}, {word} the best baseline, {rival}."
+
+
+def _cell(figures: dict[str, Any] | None, is_best: bool) -> str:
+    if figures is None:
+        return ""
+    text = f"{figures['mean']:.3f}" + ("" if figures["std"] is None else f" ± {figures['std']:.3f}")
+    return f"[bold]{text}[/]" if is_best else text

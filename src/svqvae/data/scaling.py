@@ -45,7 +45,7 @@ class Scaling:
         if self.kind == "none":
             return np.ascontiguousarray(X, dtype=np.float32)
         # The offset goes in double precision: features such as 1,000,000 ± 1 would not survive float32.
-        values = _log_shares(X) if self.kind == "counts" else X
+        values = log_shares(X) if self.kind == "counts" else X
         return np.asarray((values - self.center) / self.scale, dtype=np.float32)
 
     def invert(self, scaled: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -60,7 +60,7 @@ def fit_scaling(X: NDArray[np.number], kind: Kind) -> Scaling:
     if kind == "range":
         low, high = float(X.min()), float(X.max())
         return Scaling(kind, np.array([(low + high) / 2]), np.array([(high - low) / 2 or 1.0]))
-    values = _log_shares(X) if kind == "counts" else X
+    values = log_shares(X) if kind == "counts" else X
     center = values.mean(axis=0, dtype=np.float64)
     scale = values.std(axis=0, dtype=np.float64)
     # Rounding leaves a constant feature a tiny spread, which must not be magnified.
@@ -68,6 +68,7 @@ def fit_scaling(X: NDArray[np.number], kind: Kind) -> Scaling:
     return Scaling(kind, center, np.where(is_constant, 1.0, scale))
 
 
-def _log_shares(X: NDArray[np.number]) -> NDArray[np.float64]:
+def log_shares(X: NDArray[np.number]) -> NDArray[np.float64]:
+    """Return log(1 + 10,000 × share of the row's total) of counts, (n, n_features)."""
     totals = np.maximum(X.sum(axis=1, keepdims=True, dtype=np.float64), 1.0)
     return np.asarray(np.log1p(X * (TOTAL / totals)))
