@@ -6,12 +6,13 @@ and the four inert kinds of record below. A name in the file is text to compare 
 leads to an import, an attribute or a call.
 """
 
+import io
 import math
 import pickletools
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ class Module:
     children: tuple["Module", ...] = ()
 
 
-def read_value(stream: BinaryIO, lengths: dict[str, int]) -> Any:
+def read_value(stream: io.BytesIO, lengths: dict[str, int]) -> Any:
     r"""Return what the pickle at the stream's place holds; the stream is left behind it.
 
     Parameters
