@@ -80,6 +80,11 @@ def read_published(folder: Path | str, names: Path | str, genes: Path | str) -> 
     ------
     ValueError
         Where a file is damaged or not what it should be, or the parts do not fit each other.
+
+    Examples
+    --------
+    >>> model = read_published("saved", "pcl_names.csv", "landmark_genes.tsv")  # doctest: +SKIP
+    >>> model.to_atlas().nearest(metric="correlation", space="code")  # doctest: +SKIP
     """
     folder = Path(folder)
     encoder, encoder_bias = _layer(folder / ENCODER)

@@ -80,7 +80,7 @@ def unknown_health(classes: NDArray[np.generic]) -> pd.DataFrame:
     unknown = ("is_silent", "merged_with", "displacement", "is_displaced", "is_outnumbered")
     index = pd.Index(classes, name="class")
     counts = pd.DataFrame(0, index=index, columns=["n_own", "n_foreign"])
-    return counts.join(pd.DataFrame(None, index=index, columns=list(unknown), dtype=object))
+    return counts.join(pd.DataFrame({name: [None] * len(classes) for name in unknown}, index=index, dtype=object))
 
 
 def _distances_and_radii(

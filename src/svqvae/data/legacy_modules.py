@@ -40,6 +40,16 @@ def read_module(path: Path | str) -> Module:
         for.
     FileNotFoundError
         Where there is no such file.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "layer.pth"
+    ...     torch.save(torch.nn.Linear(3, 2), path, _use_new_zipfile_serialization=False)
+    ...     layer = read_module(path)
+    >>> layer.kind, layer.tensors["weight"].shape
+    ('Linear', (2, 3))
     """
     path = Path(path)
     if not path.is_file():
