@@ -241,12 +241,53 @@ def profile(
     write_contrast(table, out, name if versus is None else f"{name} versus {versus}")
     if not quiet:
         sure = table[table["q"] <= 0.05]
-        say(
-            f"{len(sure)} of {len(table)} features differ at q <= 0.05: {(sure['t'] > 0).sum()} up, "
-            f"{(sure['t'] < 0).sum()} down."
-        )
-        say(f"Correlation with the plain difference of class means: {table.attrs['agreement']:.3f}")
+        if atlas.profile_spread is None:
+            say(f"{len(table)} features, without intervals, p- and q-values: the spread within classes is not known.")
+        else:
+            say(
+                f"{len(sure)} of {len(table)} features differ at q <= 0.05: {(sure['t'] > 0).sum()} up, "
+                f"{(sure['t'] < 0).sum()} down."
+            )
+            say(f"Correlation with the plain difference of class means: {table.attrs['agreement']:.3f}")
         say(f"Profile: {out}")
+
+
+@app.command(epilog="Example: svqvae import-published saved --names pcl_names.csv --genes landmark_genes.tsv --out run")
+def import_published(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="Folder of S_VQ_VAE_encode.pth, S_VQ_VAE_embedding.pth and S_VQ_VAE_decode.pth.",
+            show_default=False,
+        ),
+    ],
+    names: Annotated[Path, typer.Option(help="Table of the classes: columns index (row of the code) and pcl.")],
+    genes: Annotated[
+        Path,
+        typer.Option(
+            help="Table of the genes in the order of the network's inputs: column pr_gene_id, else the first."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled signatures of all classes, to measure counts, spread and density on."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the data that holds the class.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a run folder of the authors' trained LINCS model. Its files are read as data; nothing in them is run."""
+    from svqvae.published import import_run
+
+    model, quality = import_run(folder, names, genes, out, data, label)
+    if not quiet:
+        say(f"{len(model.classes_)} classes, {model.n_features_in_} genes, {model.latent_dim} latent dimensions.")
+        if quality is not None:
+            print_quality("Samples given", quality)
+        else:
+            say("Without samples there are no supports, intervals or simulation: give them with --data and --label.")
+        say(f"Run: {out}")
 
 
 @app.command(epilog="Example: svqvae simulate run CP_HDAC_INHIBITOR -n 500 --out simulated.h5ad")

@@ -380,7 +380,10 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             raise ValueError(f"`n` must be a whole number of at least 1; got {n!r}.")
         rng = np.random.default_rng(parameters.resolve_seed(random_state))
         if self.atlas_.density is None:
-            raise ValueError("`sample` must know where the latents of a class lie, which this model never learnt.")
+            raise ValueError(
+                "`sample` must know where the latents of a class lie, which this model never learnt: it was imported "
+                "without samples. Import it with `--data` and `--label`, or fit it anew."
+            )
         latents = self.atlas_.density.draw(k, int(n), rng)
         sizes = self.median_size_ * np.exp(self.log_size_spread_ * rng.standard_normal(len(latents)))
         means = self._decode(torch.as_tensor(latents), torch.as_tensor(sizes, dtype=torch.float32))

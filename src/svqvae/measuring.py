@@ -12,7 +12,7 @@ from torch import Tensor
 
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.density import ClassDensity, fit_density
-from svqvae.atlas.health import code_health
+from svqvae.atlas.health import code_health, unknown_health
 from svqvae.atlas.spread import fit_spread
 from svqvae.model import inference
 from svqvae.model.batches import MemoryBatches
@@ -58,7 +58,7 @@ def measure(model: "SVQVAE", training: MemoryBatches) -> Findings:
     rows = training.inputs.flatten(1).numpy()
     atlas = ClassAtlas(
         classes=classes,
-        feature_names=tuple(map(str, getattr(model, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])]))),
+        feature_names=feature_names(model),
         counts=np.bincount(y, minlength=len(classes)),
         codes=codes,
         decoded=decode_codes(model),
@@ -71,6 +71,29 @@ def measure(model: "SVQVAE", training: MemoryBatches) -> Findings:
         sample_shape=tuple(model.sample_shape_),
     )
     return Findings(health, atlas, missing_noise(module, training, density, seed))
+
+
+def know_codes_only(model: "SVQVAE") -> Findings:
+    """Return what a network without any samples tells: decoded codes, no counts, means, spreads or densities."""
+    classes, n_features = model.classes_, model.n_features_in_
+    atlas = ClassAtlas(
+        classes=classes,
+        feature_names=feature_names(model),
+        counts=np.zeros(len(classes), dtype=np.int64),
+        codes=model.codebook_,
+        decoded=decode_codes(model),
+        means=np.full((len(classes), n_features), np.nan, dtype=np.float32),
+        center=np.broadcast_to(model.scaling_.center, n_features).copy(),
+        scale=np.broadcast_to(model.scaling_.scale, n_features).copy(),
+        sample_shape=tuple(model.sample_shape_),
+    )
+    return Findings(unknown_health(classes), atlas, np.zeros(n_features, dtype=np.float32))
+
+
+def feature_names(model: "SVQVAE") -> tuple[str, ...]:
+    """Return the features' names, or x0, x1 ... where they have none."""
+    names = getattr(model, "feature_names_in_", None)
+    return tuple(map(str, names if names is not None else [f"x{j}" for j in range(model.n_features_in_)]))
 
 
 def decode_codes(model: "SVQVAE") -> NDArray[np.float32]:

@@ -13,13 +13,14 @@ N_SHOWN = 10
 
 
 def print_nearest(nearest: "pd.DataFrame") -> None:
-    """Print the surest nearest classes."""
+    """Print the surest nearest classes, or those of the least distance where there is no support."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     surest = nearest.sort_values(["support", "distance"], ascending=[False, True], kind="stable").head(N_SHOWN)
-    table = Table(title=f"Nearest classes, the surest {len(surest)} of {len(nearest)}", title_justify="left")
+    which = "surest" if nearest["support"].notna().any() else "closest"
+    table = Table(title=f"Nearest classes, the {which} {len(surest)} of {len(nearest)}", title_justify="left")
     for column, justify in (("class", "left"), ("nearest", "left"), ("distance", "right"), ("support", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for name, partner, distance, support in surest.iloc[:, :4].astype(object).to_numpy():

@@ -240,10 +240,32 @@ def test_an_atlas_without_spread_knows_distances_but_no_support(atlas: ClassAtla
     assert len(bare.agreement()) == 6
     assert bare.nearest(metric="correlation", n_resamples=0)["distance"].notna().all()
     pd.testing.assert_frame_equal(bare.profiles, bare.decoded_profiles)
-    with pytest.raises(ValueError, match="must know how samples spread around their class"):
-        bare.contrast("class 00", "class 01")
-    with pytest.raises(ValueError, match="must know how samples spread around their class for supports"):
-        bare.nearest(metric="cosine")
+    assert bare.nearest(metric="cosine")["support"].isna().all()
+    assert np.isnan(bare.tree("cosine").support).all()
+    assert not any("support" in values for *_, values in bare.network(metric="cosine").edges(data=True))
+    with pytest.raises(ValueError, match="`pairs` must know how samples spread around their class"):
+        bare.pairs("cosine")
+
+
+def test_a_contrast_without_spread_has_differences_and_no_intervals(atlas: ClassAtlas) -> None:
+    bare, names = replace(atlas, profile_spread=None), ["low", "high", "t", "p", "q"]
+    full, table = atlas.contrast("class 00", "class 01"), bare.contrast("class 00", "class 01")
+    assert table[names].isna().all(axis=None)
+    assert table["difference"].abs().is_monotonic_decreasing
+    known = ["difference", "class_means_difference"]
+    pd.testing.assert_frame_equal(table[known].loc[full.index], full[known])
+    assert table.attrs["agreement"] == full.attrs["agreement"]
+
+
+def test_without_samples_a_profile_is_held_against_the_plain_mean_of_the_others(atlas: ClassAtlas) -> None:
+    unknown = {"counts": np.zeros_like(atlas.counts), "means": np.full_like(atlas.means, np.nan)}
+    bare = replace(atlas, **unknown, code_spread=None, profile_spread=None, density=None)
+    table = bare.profile("class 00").loc[list(atlas.feature_names)]
+    expected = bare.decoded_profiles.iloc[0] - bare.decoded_profiles.iloc[1:].mean()
+    np.testing.assert_allclose(table["difference"], expected, atol=1e-5)
+    assert table.drop(columns="difference").isna().all(axis=None)
+    assert not bare.is_faithful
+    assert np.isnan(table.attrs["agreement"])
 
 
 def test_the_atlas_never_loads_torch(atlas: ClassAtlas, tmp_path: Path) -> None:

@@ -93,6 +93,19 @@ def test_an_atlas_without_spread_gets_its_files_without_support(atlas: ClassAtla
     assert not (tmp_path / "pairs.csv").exists()
 
 
+def test_without_spread_features_are_ranked_by_difference_and_make_no_sets(atlas: ClassAtlas, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    table = replace(atlas, profile_spread=None).contrast(*atlas.names[:2])
+    write_contrast(table, tmp_path / "a.rnk", "a")
+    ranked = pd.read_csv(tmp_path / "a.rnk", sep="\t", header=None)
+    assert ranked[0].tolist() == table["difference"].sort_values(ascending=False).index.tolist()
+    with pytest.raises(
+        ValueError, match=r"`--out` .gmt must have q-values to choose features by; there are none for a"
+    ):
+        write_contrast(table, tmp_path / "a.gmt", "a")
+
+
 def test_progress_is_told_for_each_part(atlas: ClassAtlas, tmp_path: Path) -> None:
     told: dict[str, list[int]] = {}
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
-from svqvae.atlas.health import code_health, describe_health
+from svqvae.atlas.health import code_health, describe_health, unknown_health
 
 K, D, N_OWN = 5, 3, 20
 CLASSES = np.array(["ant", "bee", "cat", "dog", "elk"])
@@ -128,3 +128,11 @@ def test_permuting_the_classes_permutes_the_rows() -> None:
     nearest = cdist(parts["latents"], parts["codes"]).argmin(1)
     permuted = code_health(parts["latents"], order[parts["y"]], parts["codes"][place], order[nearest], CLASSES[place])
     pd.testing.assert_frame_equal(permuted.loc[plain.index], plain)
+
+
+def test_health_without_samples_claims_nothing() -> None:
+    health = unknown_health(CLASSES)
+    assert list(health.columns) == list(measure(**problem()).columns)
+    assert (health[["n_own", "n_foreign"]] == 0).all(axis=None)
+    assert health.drop(columns=["n_own", "n_foreign"]).isna().all(axis=None)
+    assert describe_health(health) == ""

@@ -41,18 +41,18 @@ class ClassAtlas:
     feature_names
         (n_features,).
     counts
-        Training samples per class, (n_classes,).
+        Training samples per class, (n_classes,); all 0 where no samples are known, as in an imported model.
     codes
         (n_classes, latent_dim).
     decoded
         Decoded codes in the model's units, (n_classes, n_features).
     means
-        Plain means of the training samples in the model's units, (n_classes, n_features).
+        Plain means of the training samples in the model's units, (n_classes, n_features); NaN where none are known.
     center, scale
         data = center + scale × model's units, (n_features,).
     code_spread, profile_spread
-        How latents and samples spread around their class, or None where no class had two unlike samples. Then there
-        are no supports, intervals and Mahalanobis distances.
+        How latents and samples spread around their class, or None where no class had two unlike samples, or none are
+        known. Then supports, intervals, p- and q-values are NaN, and there are no Mahalanobis distances.
     density
         Where the latents of each class lie, for simulation, or None.
     parents
@@ -205,15 +205,15 @@ class ClassAtlas:
         -------
         pandas.DataFrame
             ``class``, ``nearest``, ``distance`` and ``support``: how often a second study of the same sizes would
-            have it among the k nearest, NaN without resamples; with refits also ``refit_support``, in how many of
-            them it is.
+            have it among the k nearest, NaN without resamples or where the spread within classes is not known; with
+            refits also ``refit_support``, in how many of them it is.
         """
         if not isinstance(k, int | np.integer) or not 1 <= k < len(self.classes):
             raise ValueError(f"`k` must be from 1 to {len(self.classes) - 1}, one less than the classes; got {k!r}.")
         room = self._space(metric, space)
         values = room.dissimilarities()
         partners = relations.nearest_partners(values, k, hubness_aware)
-        drawn = room.resample(n_resamples, random_state, on_resample)
+        drawn = room.resample(_possible(n_resamples, room), random_state, on_resample)
         table = pd.DataFrame(
             {
                 "class": np.repeat(self.classes, k),
@@ -290,10 +290,8 @@ class ClassAtlas:
         if not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"`k` must be a whole number of at least 1; got {k!r}.")
         room = self._space(metric, space)
-        others = self._refitted(refits, metric, space)
-        return relations.network_with_support(
-            room, self.names, k, mutual, n_resamples, random_state, on_resample, others
-        )
+        n, others = _possible(n_resamples, room), self._refitted(refits, metric, space)
+        return relations.network_with_support(room, self.names, k, mutual, n, random_state, on_resample, others)
 
     def tree(
         self,
@@ -318,7 +316,8 @@ class ClassAtlas:
             As in `nearest`; the support of a clade is how often it would return in a second study.
         """
         room, others = self._space(metric, space), self._refitted(refits, metric, space)
-        return build_tree(room, self.names, linkage, n_resamples, random_state, on_resample, others)
+        n = _possible(n_resamples, room)
+        return build_tree(room, self.names, linkage, n, random_state, on_resample, others)
 
     def agreement(self) -> pd.DataFrame:
         """Compare all metrics in both spaces with the default.
@@ -360,7 +359,7 @@ class ClassAtlas:
             Index: features, the surest difference first. ``difference`` a - b of the decoded codes in the data's units;
             ``low``, ``high``: its interval; ``t``, ``p``, ``q``; and beside them ``class_means_difference``, the
             plain difference of the class means. `attrs["agreement"]` is the correlation of the two differences.
-            See `svqvae.atlas.contrasts`.
+            What is not known is NaN; without t the largest difference is first. See `svqvae.atlas.contrasts`.
         """
         first, second = self.find(a), self.find(b)
         if first == second:
@@ -370,9 +369,13 @@ class ClassAtlas:
         return self._compare(weights, level)
 
     def profile(self, name: Any, *, level: float = 0.95) -> pd.DataFrame:
-        """Compare the decoded code of a class with the mean of all other samples; as `contrast` otherwise."""
+        """Compare the decoded code of a class with the mean of all other samples; as `contrast` otherwise.
+
+        Where no samples are known, with the mean of all other classes.
+        """
         k = self.find(name)
-        weights = -self.counts / (self.counts.sum() - self.counts[k])
+        counts = self.counts if self.counts.any() else np.ones(len(self.classes))
+        weights = -counts / (counts.sum() - counts[k])
         weights[k] = 1
         return self._compare(weights, level)
 
@@ -426,16 +429,12 @@ class ClassAtlas:
         )
 
     def _compare(self, weights: Array, level: float) -> pd.DataFrame:
-        if self.profile_spread is None:
-            raise ValueError(
-                "The atlas must know how samples spread around their class for contrasts; this one does not: it had no "
-                "two unlike samples of a class."
-            )
         table = contrasts.compare(self.decoded, self.means, self.profile_spread, self.counts, weights, level)
         columns = ["difference", "low", "high", "class_means_difference"]
         table[columns] = table[columns].mul(self.scale, axis=0)
         table.index = pd.Index(self.feature_names, name="feature")
-        return table.sort_values("t", key=np.abs, ascending=False, kind="stable")
+        by = contrasts.ranking(table)
+        return table.sort_values(by, key=np.abs, ascending=False, kind="stable")
 
     def _space(self, metric: str, space: str, is_corrected: bool = True) -> Space:
         spread = self.spread_in(space)
@@ -470,6 +469,11 @@ class ClassAtlas:
 
     def _index(self, name: str = "class") -> "pd.Index[Any]":
         return pd.Index(self.classes, name=name)
+
+
+def _possible(n_resamples: int, room: Space) -> int:
+    """Return the number of resamples, none where the spread that they are drawn from is not known."""
+    return n_resamples if room.spread is not None else 0
 
 
 ARRAYS = ("counts", "codes", "decoded", "means", "center", "scale")

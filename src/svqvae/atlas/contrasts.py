@@ -16,7 +16,7 @@ MAX_Q, MAX_SET = 0.05, 150
 def compare(
     decoded: NDArray[np.floating],
     means: NDArray[np.floating],
-    spread: Spread,
+    spread: Spread | None,
     counts: NDArray[np.int64],
     weights: Array,
     level: float,
@@ -33,7 +33,7 @@ def compare(
     decoded, means
         Decoded codes and plain class means, (n_classes, n_features).
     spread
-        How samples spread around their class.
+        How samples spread around their class, or None where that is not known: then there are differences only.
     counts
         Samples per class, (n_classes,).
     weights
@@ -45,12 +45,27 @@ def compare(
     -------
     pandas.DataFrame
         One row per feature: ``difference``, ``low``, ``high``, ``t``, ``p``, ``q``, ``class_means_difference``;
-        `attrs["agreement"]` is the Pearson correlation of the first and the last.
+        `attrs["agreement"]` is the Pearson correlation of the first and the last. NaN is what is not known.
     """
     if not 0 < level < 1:
         raise ValueError(f"`level` must lie between 0 and 1; got {level!r}. Use 0.95, say.")
     difference, plain = weights @ decoded.astype(np.float64), weights @ means.astype(np.float64)
-    misfit = ((decoded - means) ** 2).mean(1, dtype=np.float64)
+    table = pd.DataFrame({"difference": difference})
+    if spread is None:
+        table[["low", "high", "t", "p", "q"]] = np.nan
+    else:
+        misfit = ((decoded - means) ** 2).mean(1, dtype=np.float64)
+        table[["low", "high", "t", "p", "q"]] = _test(difference, misfit, spread, counts, weights, level)
+    table["class_means_difference"] = plain
+    varies = difference.std() > 0 and plain.std() > 0
+    table.attrs["agreement"] = float(np.corrcoef(difference, plain)[0, 1]) if varies else float("nan")
+    return table
+
+
+def _test(
+    difference: Array, misfit: Array, spread: Spread, counts: NDArray[np.int64], weights: Array, level: float
+) -> Array:
+    """Return the interval, t, p and q of each difference, (n_features, 5)."""
     parts = weights[:, None] ** 2 * (spread.mean_variances(counts) + misfit[:, None])
     variance = parts.sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -60,25 +75,20 @@ def compare(
     degrees = np.minimum(np.where(np.isfinite(degrees), degrees, 1.0), counts.sum() - len(counts))
     half = student.ppf((1 + level) / 2, degrees) * np.sqrt(variance)
     p = 2 * student.sf(np.abs(statistic), degrees)
-    table = pd.DataFrame(
-        {
-            "difference": difference,
-            "low": difference - half,
-            "high": difference + half,
-            "t": statistic,
-            "p": p,
-            "q": false_discovery_control(p),
-            "class_means_difference": plain,
-        }
-    )
-    varies = difference.std() > 0 and plain.std() > 0
-    table.attrs["agreement"] = float(np.corrcoef(difference, plain)[0, 1]) if varies else float("nan")
-    return table
+    return np.column_stack([difference - half, difference + half, statistic, p, false_discovery_control(p)])
+
+
+def ranking(table: pd.DataFrame) -> str:
+    """Return the column that ranks the features: t, or the difference where t is not known."""
+    return "t" if table["t"].notna().any() else "difference"
 
 
 def to_rnk(table: pd.DataFrame) -> str:
-    """Return features ranked by their t statistic, as GSEA's .rnk: name and number, tab between, highest first."""
-    ranked = table["t"].sort_values(ascending=False, kind="stable")
+    """Return features ranked by their t statistic, as GSEA's .rnk: name and number, tab between, highest first.
+
+    Where t is not known, by their difference.
+    """
+    ranked = table[ranking(table)].sort_values(ascending=False, kind="stable")
     return "".join(f"{_plain(name)}\t{value:.6g}\n" for name, value in ranked.items())
 
 
@@ -88,6 +98,11 @@ def to_gmt(table: pd.DataFrame, name: str) -> str:
     At most 150 features each, with q ≤ 0.05, the surest first. Where no feature differs there is no set to write, which
     is refused.
     """
+    if ranking(table) != "t":
+        raise ValueError(
+            f"`--out` .gmt must have q-values to choose features by; there are none for {name}, as the spread within "
+            "classes is not known. Write .rnk or .csv instead."
+        )
     lines = []
     for direction, sign in (("up", 1), ("down", -1)):
         own = table[(sign * table["t"] > 0) & (table["q"] <= MAX_Q)]

@@ -75,6 +75,14 @@ def code_health(
     )
 
 
+def unknown_health(classes: NDArray[np.generic]) -> pd.DataFrame:
+    """Return the table of `code_health` where no samples are known: 0 samples and None for all that they would tell."""
+    unknown = ("is_silent", "merged_with", "displacement", "is_displaced", "is_outnumbered")
+    index = pd.Index(classes, name="class")
+    counts = pd.DataFrame(0, index=index, columns=["n_own", "n_foreign"])
+    return counts.join(pd.DataFrame({name: [None] * len(classes) for name in unknown}, index=index, dtype=object))
+
+
 def _distances_and_radii(
     latents: NDArray[np.float32], y: NDArray[np.int64], codes: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -90,11 +98,15 @@ def _distances_and_radii(
 
 def describe_health(health: pd.DataFrame) -> str:
     """Say in one sentence which codes not to trust; empty where all are sound."""
+    # Compared, since what is not known is None.
+    is_silent, is_displaced, is_outnumbered = (
+        health[column].eq(True) for column in ("is_silent", "is_displaced", "is_outnumbered")
+    )
     troubles = {
-        "never the nearest code": health.index[health["is_silent"]],
+        "never the nearest code": health.index[is_silent],
         "almost the same code as another class": health.index[health["merged_with"].notna()],
-        "code far from the class mean": health.index[health["is_displaced"]],
-        "at least as many foreign as own samples": health.index[health["is_outnumbered"] & ~health["is_silent"]],
+        "code far from the class mean": health.index[is_displaced],
+        "at least as many foreign as own samples": health.index[is_outnumbered & ~is_silent],
     }
     parts = [f"{trouble}: {_list_names(names)}" for trouble, names in troubles.items() if len(names)]
     if not parts:
