@@ -8,7 +8,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from svqvae.printing import print_agreement, print_comparison, print_nearest, print_quality, say
+from svqvae.printing import (
+    print_agreement,
+    print_comparison,
+    print_nearest,
+    print_quality,
+    print_ranking,
+    say,
+)
 
 app = typer.Typer(
     help="Learn one code per class and one latent vector per sample from labelled data.",
@@ -305,6 +312,49 @@ def simulate(
     n_features = simulate_samples(run, name, n, out, seed)
     if not quiet:
         say(f"{n} samples of {name} with {n_features} features: {out}")
+
+
+@app.command(epilog="Example: svqvae query run signatures.h5ad --by cell_id --out ranking.csv")
+def query(
+    run: Run,
+    signatures: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SIGNATURES",
+            help="Data, features matched by name; or gene sets, .gmt, where X up and X down make one query.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="File to write: query, class, rank, score, tau.")],
+    background: Annotated[
+        Path | None,
+        typer.Option(
+            help="Other signatures (or gene sets) that tell how unusual a score is.",
+            show_default="SIGNATURES, from 50 on; random gene sets",
+        ),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Column of SIGNATURES, such as cell line, to summarise by, in a second file.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="code (latents with codes) or profile (features; may be part).")] = "code",
+    top: Annotated[int | None, typer.Option(help="Classes to keep for each query.", show_default="all")] = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Rank the classes for each signature, or for sets of genes up and down, with how unusual the scores are."""
+    from svqvae.querying import query_signatures
+    from svqvae.progress import part_bars
+
+    with part_bars(not quiet) as progress:
+        answer = query_signatures(
+            run, signatures, out, background=background, by=by, method=method, top=top, seed=seed, progress=progress
+        )
+    if not quiet:
+        print_ranking(answer.ranking if answer.groups is None else answer.groups)
+        for note in answer.notes:
+            say(note)
+        for file in answer.files:
+            say(f"Ranking: {file}")
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

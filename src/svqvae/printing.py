@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from svqvae.evaluation import Quality
 
 N_SHOWN = 10
+# Queries shown, and the least classes of each.
+N_QUERIES, N_EACH = 5, 3
 
 
 def print_nearest(nearest: "pd.DataFrame") -> None:
@@ -38,6 +40,27 @@ def print_agreement(agreement: "pd.DataFrame", metric: str, space: str) -> None:
         f"Other metrics and spaces name the same nearest class for {low:.0%} to {high:.0%} of classes: "
         "see agreement.csv."
     )
+
+
+def print_ranking(ranking: "pd.DataFrame") -> None:
+    """Print the best classes of the first queries, or of the first groups of a summary."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    first, number = str(ranking.columns[0]), "quantile" if "quantile" in ranking else "score"
+    names = ranking[first].unique()[:N_QUERIES]
+    n_each = max(N_EACH, N_SHOWN // len(names))
+    shown = ranking[ranking[first].isin(names) & (ranking["rank"] <= n_each)]
+    table = Table(title=f"Best classes of the first {len(names)}" if len(names) > 1 else None, title_justify="left")
+    for column, justify in ((first, "left"), ("class", "left"), (number, "right"), ("tau", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    before = None
+    for name, class_name, score, tau in shown[[first, "class", number, "tau"]].astype(object).to_numpy():
+        said = "" if name == before else escape(str(name))
+        table.add_row(said, escape(str(class_name)), f"{score:.3f}", "" if tau != tau else f"{tau:.1f}")
+        before = name
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
 def say(text: str) -> None:

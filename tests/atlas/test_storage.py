@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svqvae.atlas.storage import FORMAT_VERSION, RUN, TENSORS, read_run, write_run, write_whole
+from svqvae.atlas.storage import FORMAT_VERSION, RUN, TENSORS, read_run, write_run, write_whole, writing_whole
 
 ARRAYS = {
     "codes": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -120,3 +120,14 @@ def test_a_run_folder_holds_no_pickle(run: Path) -> None:
     for path in run.iterdir():
         assert b"numpy" not in path.read_bytes()
         assert not path.read_bytes().startswith(b"\x80")
+
+
+def test_a_file_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    def break_off() -> None:
+        with writing_whole(tmp_path / "a.csv") as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        break_off()
+    assert not list(tmp_path.iterdir())

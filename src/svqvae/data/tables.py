@@ -59,19 +59,22 @@ class Table:
     image_shape: tuple[int, ...] | None
 
 
-def read_table(path: Path | str, *, label: str | None = None, group: str | None = None) -> "anndata.AnnData":
+def read_table(
+    path: Path | str, *, label: str | None = None, group: str | None = None, by: str | None = None
+) -> "anndata.AnnData":
     r"""Read labelled data from a text table, Parquet, AnnData or IDX file.
 
-    In a table, every column of numbers or booleans is a feature, in the file's order; `label`, `group` and columns of
-    text annotate the samples. Sample names are the index of a Parquet file, or the first column where its header is
-    empty or a usual name for it (``sample``, ``id``, ``sig_id``, ``barcode`` ...) or its text is unique, or else the
-    row numbers. Missing numbers stay NaN.
+    In a table, every column of numbers or booleans is a feature, in the file's order; `label`, `group`, `by` and
+    columns of text annotate the samples. Sample names are the index of a Parquet file, or the first column where its
+    header is empty or a usual name for it (``sample``, ``id``, ``sig_id``, ``barcode`` ...) or its text is unique, or
+    else the row numbers. Missing numbers stay NaN.
 
     Parameters
     ----------
     path : the file; .csv, .tsv, .txt (tabs), each also .gz; .parquet; .h5ad; or IDX images, a file or their folder
     label : the column that holds each sample's class; it keeps its type
     group : the column that says which samples must stay together when data are split
+    by : a column by which to summarise samples
 
     Returns
     -------
@@ -96,7 +99,8 @@ def read_table(path: Path | str, *, label: str | None = None, group: str | None 
     ([[5.5, 0.0], [0.5, 4.0]], ['CD3E', 'CD19'], ['T cell', 'B cell'])
     """
     path = Path(path)
-    roles = {role: name for role, name in (("label", label), ("group", group)) if name is not None}
+    asked = {"label": label, "group": group, "by": by}
+    roles = {role: name for role, name in asked.items() if name is not None}
     if not path.exists():
         raise FileNotFoundError(f"`path` must be an existing file; got {path}. Check the spelling and the folder.")
     suffix = _suffix(path)
