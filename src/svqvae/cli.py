@@ -342,8 +342,8 @@ def query(
     quiet: Quiet = False,
 ) -> None:
     """Rank the classes for each signature, or for sets of genes up and down, with how unusual the scores are."""
-    from svqvae.querying import query_signatures
     from svqvae.progress import part_bars
+    from svqvae.querying import query_signatures
 
     with part_bars(not quiet) as progress:
         answer = query_signatures(
