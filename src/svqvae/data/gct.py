@@ -249,14 +249,16 @@ def _numbers(cells: list[str], samples: "pd.Index[str]", number: int, path: Path
     for k, cell in enumerate(cells):
         text = cell.strip()
         is_gone = text != MISSING and is_missing(text)
-        value = float(text) if not is_gone and _FLOAT.fullmatch(text) else np.nan
-        is_too_large = np.isfinite(value) and abs(value) > np.finfo(np.float32).max
-        if is_too_large or not (is_gone or _FLOAT.fullmatch(text)):
+        is_number = _FLOAT.fullmatch(text) is not None and not is_gone
+        value = float(text) if is_number else np.nan
+        with np.errstate(over="ignore"):
+            values[k] = value
+        is_too_large = np.isinf(values[k]) and not np.isinf(value)
+        if is_too_large or not (is_gone or is_number):
             raise ValueError(
                 f"`path` must have numbers in its matrix; got {path} with {text!r} in line {number}, column "
                 f"{samples[k]!r}. Correct it, or write NaN where it is missing."
             )
-        values[k] = value
     return values
 
 

@@ -185,7 +185,7 @@ def _read_block(
             left, right = genes[columns[0]], genes[columns[-1]]
             with told_in_a_sentence(path, "GCTX file"):
                 tile = dataset[first : last + 1, left : right + 1]
-            X[np.ix_(rows, columns)] = tile[np.ix_(samples[rows] - first, genes[columns] - left)]
+            X[_index(rows, columns)] = tile[_index(samples[rows] - first, genes[columns] - left)]
     return X
 
 
@@ -196,6 +196,12 @@ def _tiles(positions: npt.NDArray[np.int64], chunk: int, n_chunks: int) -> list[
     tile = np.stack([run, chunks // n_chunks])
     starts = np.flatnonzero(np.concatenate([[True], (np.diff(tile) != 0).any(0)]))
     return [slice(int(a), int(b)) for a, b in zip(starts, [*starts[1:], len(positions)], strict=True)]
+
+
+def _index(rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> tuple[Any, ...]:
+    # Slices, wherever positions follow on one another, are many times faster than lists of positions.
+    down, across = (slice(int(p[0]), int(p[-1]) + 1) if (np.diff(p) == 1).all() else p for p in (rows, columns))
+    return (down, across) if isinstance(down, slice) or isinstance(across, slice) else np.ix_(down, across)
 
 
 def _write_group(group: Any, frame: pd.DataFrame, what: str) -> None:
@@ -213,9 +219,8 @@ def _write_texts(group: Any, name: str, texts: list[str], what: str) -> None:
     bad = [text for text in texts if "\0" in text]
     if bad:
         raise ValueError(f"`adata.{what}` must have no zero bytes in {name!r}; got {list_some(bad)}. Remove them.")
-    # Text of one width, because cmapPy and the MATLAB readers know no other.
+    # Text of one width, as cmapR and cmapPy write it.
     encoded = [text.encode() for text in texts]
     width = max(1, *map(len, encoded))
-    dtype = f"S{width}" if all(map(str.isascii, texts)) else h5py.string_dtype("utf-8", width)
-    data = np.array(encoded, dtype=f"S{width}")
-    group.create_dataset(name, data=data, dtype=dtype, compression="gzip", compression_opts=6)
+    dtype = h5py.string_dtype("ascii" if all(map(str.isascii, texts)) else "utf-8", width)
+    group.create_dataset(name, data=np.array(encoded, dtype=dtype), compression="gzip", compression_opts=6)
