@@ -103,7 +103,7 @@ def iter_blocks(
     columns: Iterable[Any] | None = None,
     *,
     max_samples: int = 4096,
-) -> Iterator[Any]:
+) -> Iterator["anndata.AnnData"]:
     """Read a file larger than memory in blocks of samples.
 
     Of a GCTX file, memory holds the metadata, one block and about 16 MiB, or two chunks of the file where those are
@@ -150,7 +150,6 @@ def write(adata: "anndata.AnnData", path: Path | str) -> None:
     Numbers of the matrix become float32, and what is sparse becomes dense; layers, embeddings and the like are not
     written. Of the metadata, booleans, integers and floats keep their types in GCTX, integers with missing values
     become floats, and categories and all else become text. Missing text becomes -666, and so do missing numbers in GCT.
-
     The GCTX layout is that of cmapR and cmapPy: samples by genes, chunks of 1 MiB, the matrix not compressed.
 
     Parameters
@@ -215,7 +214,7 @@ def _read_contents(path: Path) -> Contents:
 
 def _blocks(
     path: Path, contents: Contents, genes: npt.NDArray[np.int64], blocks: list[npt.NDArray[np.int64]]
-) -> Iterator[Any]:
+) -> Iterator["anndata.AnnData"]:
     import anndata
 
     if isinstance(contents, gct.TextContents):
