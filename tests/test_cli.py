@@ -194,7 +194,7 @@ def test_profile_refuses_what_it_does_not_know(
     assert "`--out` must end in .csv, .rnk, .gmt; got a.xlsx" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("suffix", ["csv", "h5ad"])
+@pytest.mark.parametrize("suffix", ["csv", "h5ad", "gctx", "gct"])
 def test_simulated_samples_can_be_read_as_labelled_data(folder: Path, tmp_path: Path, suffix: str) -> None:
     from svqvae.data.tables import from_anndata, read_table
 
@@ -211,6 +211,6 @@ def test_simulated_samples_can_be_read_as_labelled_data(folder: Path, tmp_path: 
 
 def test_simulate_refuses_other_suffixes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("simulate", folder, "b", "-n", 7, "--out", tmp_path / "s.xlsx") == 2
-    assert "`--out` must end in .h5ad or .csv; got s.xlsx" in capsys.readouterr().err
+    assert "`--out` must end in .h5ad, .gctx, .gct or .csv; got s.xlsx" in capsys.readouterr().err
     assert run("simulate", folder, "b", "-n", 0, "--out", tmp_path / "s.csv") == 2
     assert "`n` must be a whole number of at least 1; got 0" in capsys.readouterr().err

@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DATA_HELP = ".h5ad, .csv, .tsv, .parquet, or a folder of IDX image files (label column: label)."
+DATA_HELP = ".h5ad, .gctx, .gct, .csv, .tsv, .parquet, or a folder of IDX image files (label column: label)."
 Data = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `svqvae fit` wrote.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same result.")]
@@ -302,7 +302,7 @@ def simulate(
     run: Run,
     name: Annotated[str, typer.Argument(metavar="CLASS", help="A class.", show_default=False)],
     n: Annotated[int, typer.Option("-n", help="Number of samples.")],
-    out: Annotated[Path, typer.Option(help="File to write: .h5ad or .csv.")],
+    out: Annotated[Path, typer.Option(help="File to write: .h5ad, .gctx, .gct or .csv.")],
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:

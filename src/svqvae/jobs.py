@@ -135,24 +135,26 @@ def annotate_samples(folder: Path, adata: "AnnData", out: Path) -> pd.DataFrame:
 
 
 def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> int:
-    """Write n simulated samples of a class as .h5ad or .csv, by the suffix, and return the number of features.
+    """Write n simulated samples of a class and return the number of features.
 
-    The class stands in the column ``class``, so that the file can be read as labelled data again.
+    The suffix says the format: .h5ad, .gctx, .gct or .csv. The class stands in the column ``class``, so
+    that the file can be read as labelled data again.
     """
-    if out.suffix.lower() not in (".h5ad", ".csv"):
-        raise ValueError(f"`--out` must end in .h5ad or .csv; got {out.name}.")
+    suffix = out.suffix.lower()
+    if suffix not in (".h5ad", ".gctx", ".gct", ".csv"):
+        raise ValueError(f"`--out` must end in .h5ad, .gctx, .gct or .csv; got {out.name}.")
     check_file(out)
     model = SVQVAE.load(folder)
     atlas = model.to_atlas()
     taken = {"class", "sample"} & set(atlas.feature_names)
-    if out.suffix.lower() == ".csv" and taken:
+    if suffix == ".csv" and taken:
         raise ValueError(
             f"`--out` must end in .h5ad where a feature has the name of a column, {sorted(taken)[0]!r}; got {out.name}."
         )
     name = atlas.names[atlas.find(name)]
     rows = model.sample(name, n, random_state=seed).reshape(n, -1)
     index = pd.Index([f"{name} {number}" for number in range(1, n + 1)], name="sample")
-    if out.suffix.lower() == ".csv":
+    if suffix == ".csv":
         table = pd.DataFrame(rows, index=index, columns=list(atlas.feature_names))
         table.insert(0, "class", name)
         write_whole(out, table.to_csv().encode())
@@ -164,9 +166,14 @@ def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> i
         adata = anndata.AnnData(rows.astype(np.float32), obs=obs, var=var)
         if model.image_shape_ is not None:
             adata.uns["image_shape"] = np.array(model.sample_shape_)
-        with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-            adata.write_h5ad(Path(scratch) / out.name)
-            (Path(scratch) / out.name).replace(out)
+        if suffix in (".gctx", ".gct"):
+            from svqvae.data import gctx
+
+            gctx.write(adata, out)
+        else:
+            with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+                adata.write_h5ad(Path(scratch) / out.name)
+                (Path(scratch) / out.name).replace(out)
     return rows.shape[1]
 
 

@@ -29,7 +29,7 @@ from svqvae.data.text import (
 if TYPE_CHECKING:
     import anndata
 
-_SUPPORTED = ".csv, .tsv, .txt (each also with .gz), .parquet, .h5ad, or a folder of IDX files"
+_SUPPORTED = ".csv, .tsv, .txt (each also with .gz), .parquet, .h5ad, .gctx, .gct (also .gz), or a folder of IDX files"
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,18 @@ class Table:
 def read_table(
     path: Path | str, *, label: str | None = None, group: str | None = None, by: str | None = None
 ) -> "anndata.AnnData":
-    r"""Read labelled data from a text table, Parquet, AnnData or IDX file.
+    r"""Read labelled data from a text table, Parquet, AnnData, GCTX, GCT or IDX file.
 
     In a table, every column of numbers or booleans is a feature, in the file's order; `label`, `group`, `by` and
     columns of text annotate the samples. Sample names are the index of a Parquet file, or the first column where its
     header is empty or a usual name for it (``sample``, ``id``, ``sig_id``, ``barcode`` ...) or its text is unique, or
-    else the row numbers. Missing numbers stay NaN.
+    else the row numbers. Missing numbers stay NaN. In GCTX and GCT, genes are the features, and the metadata of the
+    columns annotate the samples: see `svqvae.data.gctx.read`.
 
     Parameters
     ----------
-    path : the file; .csv, .tsv, .txt (tabs), each also .gz; .parquet; .h5ad; or IDX images, a file or their folder
+    path : the file; .csv, .tsv, .txt (tabs), each also .gz; .parquet; .h5ad; .gctx; .gct, also .gz; or IDX images,
+        a file or their folder
     label : the column that holds each sample's class; it keeps its type
     group : the column that says which samples must stay together when data are split
     by : a column by which to summarise samples
@@ -108,6 +110,10 @@ def read_table(
         adata = read_image_folder(path)
     elif suffix == ".h5ad":
         adata = _read_h5ad(path)
+    elif suffix in (".gctx", ".gct"):
+        from svqvae.data import gctx
+
+        adata = gctx.read(path)
     elif suffix == ".parquet":
         adata = _annotated(*_read_parquet(path, roles), roles, path)
     elif suffix in SEPARATORS:
@@ -161,8 +167,8 @@ def from_anndata(
 
 
 def _suffix(path: Path) -> str:
-    packed_text = path.suffix.lower() == ".gz" and Path(path.stem).suffix.lower() in SEPARATORS
-    return Path(path.stem if packed_text else path.name).suffix.lower()
+    is_packed = path.suffix.lower() == ".gz" and Path(path.stem).suffix.lower() in (*SEPARATORS, ".gct", ".gctx")
+    return Path(path.stem if is_packed else path.name).suffix.lower()
 
 
 def _read_parquet(path: Path, roles: Mapping[str, str]) -> tuple[pd.DataFrame, list[str] | None]:
