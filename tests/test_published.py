@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anndata
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from svqvae import SVQVAE, ClassAtlas, cli
+from svqvae.data import gctx
+from svqvae.data.l1000 import landmark_genes
 from svqvae.data.legacy_modules import read_module
 from svqvae.published import CODES, DECODER, ENCODER, read_published
 
@@ -60,7 +61,7 @@ def saved(tmp_path: Path) -> Saved:
     save(nn.Embedding(5, 4), folder / CODES)
     save(nn.Sequential(nn.Linear(4, 6), nn.Tanh()), folder / DECODER)
     pd.DataFrame({"index": range(5), "pcl": CLASSES}).to_csv(folder / "names.csv", index=False)
-    genes = pd.DataFrame({"symbol": [f"g{i}" for i in range(6)], "pr_gene_id": GENES})
+    genes = pd.DataFrame({"symbol": [f"g{i}" for i in range(6)], "pr_gene_symbol": GENES})
     genes.to_csv(folder / "genes.tsv", index=False, sep="\t")
     return Saved(folder)
 
@@ -215,8 +216,14 @@ def broken() -> nn.Embedding:
         (write("names.csv", "index,pcl\n0,a\n1,b\n2,c\n3,d\n3,e\n"), "`--names` must have a row for each of 5 codes"),
         (write("names.csv", "index,pcl\n0,a\n1,b\n2,c\n3,d\n4,a\n"), "must name each class once; got 'a' more than"),
         (write("names.csv", "row,name\n0,a\n"), "`--names` must have the columns index and pcl; "),
-        (write("genes.tsv", "pr_gene_id\n1\n2\n"), "`--genes` must have a row for each of 6 inputs, in their order; "),
-        (write("genes.tsv", "pr_gene_id\n" + "1\n" * 6), "`--genes` must name each gene once; got '1' more than once"),
+        (
+            write("genes.tsv", "pr_gene_symbol\n1\n2\n"),
+            "`--genes` must have a row for each of 6 inputs, in their order; ",
+        ),
+        (
+            write("genes.tsv", "pr_gene_symbol\n" + "1\n" * 6),
+            "`--genes` must name each gene once; got '1' more than once",
+        ),
         (put(CODES, nn.Embedding(5, 3)), "must have codes of 4 dimensions, as S_VQ_VAE_encode.pth gives; got 3"),
         (put(CODES, nn.Tanh()), "must hold an Embedding, the codes; got Tanh"),
         (put(CODES, broken()), "must hold finite numbers; its weight has 1 others"),
@@ -258,20 +265,13 @@ def lincs(real_file: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
     return out, {name: values.astype(np.float64) for name, values in parts.items()}
 
 
-def read_signatures(path: Path) -> pd.DataFrame:
-    with h5py.File(path) as file:
-        values = file["0/DATA/0/matrix"][()]
-        genes, names = (file[f"0/META/{axis}/id"][()].astype(str) for axis in ("ROW", "COL"))
-    return pd.DataFrame(np.clip(values, -10, 10), index=names, columns=genes)
-
-
 def test_decoded_codes_are_those_of_the_authors(lincs: tuple[Path, Weights]) -> None:
     folder, w = lincs
     model = SVQVAE.load(folder)
     assert len(model.classes_) == 75
-    # Single precision on a scale of 10.
-    expected = np.tanh(w["E"] @ w["V"].T + w["c"])
-    np.testing.assert_allclose(model.class_profiles() / 10, expected, rtol=0, atol=1e-6)
+    expected = 10 * np.tanh(w["E"] @ w["V"].T + w["c"])
+    np.testing.assert_allclose(model.class_profiles(), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(model.to_atlas().decoded_profiles, expected, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(model.codebook_, w["E"])
 
 
@@ -291,15 +291,18 @@ def test_nearest_classes_of_the_command_are_those_by_hand(lincs: tuple[Path, Wei
 def test_real_signatures_get_the_nearest_code_by_hand(
     lincs: tuple[Path, Weights], real_file: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:
-    (folder, w), table = lincs, read_signatures(real_file(f"lincs/{name}.gctx"))
+    (folder, w), path = lincs, real_file(f"lincs/{name}.gctx")
+    rows = gctx.read(path, rows=landmark_genes().index).X.clip(-10, 10)
     model = SVQVAE.load(folder)
-    latents = np.tanh(table[model.feature_names_in_].to_numpy(np.float64) @ w["W"].T + w["b"])
+    latents = np.tanh(rows.astype(np.float64) @ w["W"].T + w["b"])
     distances = ((latents[:, None] - w["E"]) ** 2).sum(2)
     expected = model.classes_[distances.argmin(1)]
-    anndata.AnnData(table.astype(np.float32)).write_h5ad(tmp_path / "new.h5ad")
-    assert run("annotate", folder, tmp_path / "new.h5ad", "--out", tmp_path / "out.csv", "--quiet") == 0
+    genes, samples = pd.DataFrame(index=landmark_genes().index), pd.DataFrame(index=[f"s{k}" for k in range(len(rows))])
+    gctx.write(anndata.AnnData(rows, samples, genes), tmp_path / "new.gctx")
+    assert run("annotate", folder, tmp_path / "new.gctx", "--out", tmp_path / "out.csv", "--quiet") == 0
     assert pd.read_csv(tmp_path / "out.csv")["class"].tolist() == expected.tolist()
-    np.testing.assert_allclose(model.transform(table[model.feature_names_in_]), latents, atol=1e-5)
+    named = pd.DataFrame(rows, columns=model.feature_names_in_)
+    np.testing.assert_allclose(model.transform(named), latents, atol=1e-5)
 
 
 def test_the_imported_run_works_in_a_new_process(lincs: tuple[Path, Weights], tmp_path: Path) -> None:

@@ -259,6 +259,49 @@ def profile(
         say(f"Profile: {out}")
 
 
+@app.command(
+    epilog="Example: svqvae l1000 *.gctx --sig-info sig_info.txt --pcl pcl.csv --exclude MG-132 --out signatures.h5ad"
+)
+def l1000(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="GCTX...", help="GCTX or GCT files of level 4 or 5.", show_default=False)
+    ],
+    sig_info: Annotated[Path, typer.Option(help="Table of the signatures: sig_id, pert_id, cell_id and more.")],
+    pcl: Annotated[Path, typer.Option(help="Classes of the compounds: two columns, CMap's wide form, or .gmt.")],
+    out: Annotated[Path, typer.Option(help=".h5ad file to write; the class is in the column pcl.")],
+    gene_info: Annotated[
+        Path | None, typer.Option(help="Table of the genes.", show_default="the 978 landmark genes")
+    ] = None,
+    cells: Annotated[
+        list[str] | None, typer.Option(help="Cell lines, apart by commas; may be repeated.", show_default="all")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Compound to leave out, by name or id; may be repeated.")
+    ] = None,
+    multiple: Annotated[
+        str, typer.Option(help="What becomes of compounds of several classes: drop, first or duplicate.")
+    ] = "drop",
+    min_per_class: Annotated[int, typer.Option(help="Signatures that a class must have.")] = 1,
+    min_compounds: Annotated[int, typer.Option(help="Compounds that a class must have.")] = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Bring L1000 signatures and the perturbagen classes of their compounds together, and say what was left out."""
+    from svqvae.data.l1000 import Selection
+    from svqvae.jobs import prepare_signatures
+    from svqvae.progress import part_bars
+
+    lines = tuple(cell.strip() for text in cells or [] for cell in text.split(","))
+    selection = Selection(lines, tuple(exclude or ()), multiple, min_per_class, min_compounds)
+    with part_bars(not quiet) as progress:
+        told = prepare_signatures(
+            files, sig_info, pcl, out, gene_info=gene_info, selection=selection, on_read=progress("reading")
+        )
+    if not quiet:
+        for sentence in told:
+            say(sentence)
+        say(f"Signatures: {out}")
+
+
 @app.command(epilog="Example: svqvae import-published saved --names pcl_names.csv --genes landmark_genes.tsv --out run")
 def import_published(
     folder: Annotated[
@@ -273,7 +316,7 @@ def import_published(
     genes: Annotated[
         Path,
         typer.Option(
-            help="Table of the genes in the order of the network's inputs: column pr_gene_id, else the first."
+            help="Table of the genes in the order of the network's inputs: column pr_gene_symbol, else the first."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],

@@ -344,7 +344,9 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     def class_profiles(self) -> NDArray[np.float64]:
         """Return the decoded code of each class, (n_classes, n_features), or images, in the units of X."""
         check_is_fitted(self)
-        return self.inverse_transform(self.codebook_)
+        codes = self.module_.quantizer.codes.detach()
+        sizes = torch.full((len(codes),), self.median_size_)
+        return self._to_data(inference.decode_exactly(self.module_, codes, sizes))
 
     @property
     def codebook_(self) -> NDArray[np.float32]:
@@ -488,8 +490,11 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         return distances
 
     def _decode(self, latents: Tensor, sizes: Tensor) -> NDArray[np.float64]:
-        decoded = inference.decode(self.module_, latents, sizes).flatten(1).numpy()
-        values = decoded.astype(np.float64) if self.scaling_.kind == "counts" else self.scaling_.invert(decoded)
+        return self._to_data(inference.decode(self.module_, latents, sizes))
+
+    def _to_data(self, decoded: Tensor) -> NDArray[np.float64]:
+        rows = decoded.flatten(1).numpy()
+        values = rows.astype(np.float64) if self.scaling_.kind == "counts" else self.scaling_.invert(rows)
         return values.reshape(-1, *self.sample_shape_)
 
     @contextmanager

@@ -11,6 +11,7 @@ from sklearn.metrics import confusion_matrix
 
 from svqvae.atlas.storage import check_file, write_whole
 from svqvae.cross_validation import Comparison, OnFit, cross_validate
+from svqvae.data.l1000 import OnRead, Selection, read_signatures, rename_genes
 from svqvae.data.tables import from_anndata
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
@@ -101,6 +102,36 @@ def evaluate_model(
     return found
 
 
+def prepare_signatures(
+    paths: list[Path],
+    sig_info: Path,
+    pcl: Path,
+    out: Path,
+    *,
+    gene_info: Path | None = None,
+    selection: Selection | None = None,
+    on_read: OnRead | None = None,
+) -> list[str]:
+    """Write L1000 signatures with their classes as .h5ad, and return what was taken and left out.
+
+    See `svqvae.data.l1000.read_signatures`. The sentences stand in ``uns["l1000"]`` too.
+    """
+    if out.suffix.lower() != ".h5ad":
+        raise ValueError(f"`--out` must end in .h5ad; got {out.name}.")
+    check_file(out)
+    adata, told = read_signatures(paths, sig_info, pcl, gene_info=gene_info, selection=selection, on_read=on_read)
+    adata.uns["l1000"] = {"files": [path.name for path in (*paths, sig_info, pcl)], "told": told}
+    write_annotated(adata, out)
+    return told
+
+
+def write_annotated(adata: "AnnData", path: Path) -> None:
+    """Write .h5ad whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        adata.write_h5ad(Path(scratch) / path.name)
+        (Path(scratch) / path.name).replace(path)
+
+
 def drop_features(adata: "AnnData", names: list[str]) -> "AnnData":
     """Return the data without some features; a name that is none is refused."""
     unknown = [name for name in names if name not in adata.var_names]
@@ -118,8 +149,9 @@ def annotate_samples(folder: Path, adata: "AnnData", out: Path) -> pd.DataFrame:
     """
     model = SVQVAE.load(folder)
     names = getattr(model, "feature_names_in_", None)
-    if names is not None and set(names) <= set(adata.var_names):
-        adata = adata[:, list(names)]
+    if names is not None:
+        adata = rename_genes(adata, names)
+        adata = adata[:, list(names)] if set(names) <= set(adata.var_names) else adata
     probabilities = model.predict_proba(adata)
     best = probabilities.argmax(1)
     table = pd.DataFrame(

@@ -100,8 +100,8 @@ def decode_codes(model: "SVQVAE") -> NDArray[np.float32]:
     """Return the decoded codes on the scale that the encoder reads, (n_classes, n_features)."""
     codes = model.module_.quantizer.codes.detach()
     sizes = torch.full((len(codes),), model.median_size_)
-    decoded: NDArray[np.float32] = inference.decode(model.module_, codes, sizes).flatten(1).float().numpy()
-    return model.scaling_.apply(decoded) if model.scaling_.kind == "counts" else decoded
+    decoded: NDArray[np.float64] = inference.decode_exactly(model.module_, codes, sizes).flatten(1).numpy()
+    return model.scaling_.apply(decoded) if model.scaling_.kind == "counts" else decoded.astype(np.float32)
 
 
 def class_means(model: "SVQVAE", training: MemoryBatches) -> NDArray[np.float32]:

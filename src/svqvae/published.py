@@ -16,6 +16,7 @@ from svqvae.atlas.health import CodeHealthWarning, describe_health
 from svqvae.atlas.storage import make_folder, write_whole
 from svqvae.building import build
 from svqvae.data.inert_pickle import Module
+from svqvae.data.l1000 import rename_genes
 from svqvae.data.legacy_modules import read_module
 from svqvae.data.scaling import Scaling
 from svqvae.data.tables import read_table
@@ -26,8 +27,8 @@ from svqvae.measuring import Findings, know_codes_only, measure
 from svqvae.model.batches import MemoryBatches
 
 ENCODER, CODES, DECODER = (f"S_VQ_VAE_{part}.pth" for part in ("encode", "embedding", "decode"))
-# The columns of the authors' table of classes, and that of LINCS's gene tables which holds the Entrez ids.
-INDEX, CLASS, ENTREZ_ID = "index", "pcl", "pr_gene_id"
+# The columns of the authors' table of classes, and that of LINCS's gene tables which holds the symbols.
+INDEX, CLASS, SYMBOL = "index", "pcl", "pr_gene_symbol"
 
 Array = NDArray[np.float32]
 
@@ -73,8 +74,8 @@ def read_published(folder: Path | str, names: Path | str, genes: Path | str) -> 
     names
         Table with the columns ``index``, the row of a code, and ``pcl``, its class.
     genes
-        Table with a gene a row in the order of the network's inputs. Features are called by the column ``pr_gene_id``,
-        the Entrez ids, which are also the row ids of LINCS's GCTX files; without it, by the first column.
+        Table with a gene a row in the order of the network's inputs. Features are called by the column
+        ``pr_gene_symbol``; without it, by the first. Commands find them in files that name genes by Entrez id.
 
     Raises
     ------
@@ -132,8 +133,8 @@ def measure_on(model: SVQVAE, data: Path, label: str) -> Quality:
     CodeHealthWarning
         Where some codes do not stand for their class.
     """
-    adata = read_table(data, label=label)
     features = list(model.feature_names_in_)
+    adata = rename_genes(read_table(data, label=label), features)
     absent = set(features) - set(adata.var_names)
     if absent:
         raise ValueError(
@@ -242,7 +243,7 @@ def _gene_names(path: Path, n: int) -> NDArray[Any]:
     table = _read(path, "--genes")
     if len(table) != n:
         raise ValueError(f"`--genes` must have a row for each of {n} inputs, in their order; {path} has {len(table)}.")
-    return _unique(table[ENTREZ_ID if ENTREZ_ID in table else table.columns[0]], "--genes", "gene")
+    return _unique(table[SYMBOL if SYMBOL in table else table.columns[0]], "--genes", "gene")
 
 
 def _unique(names: "pd.Series[Any]", argument: str, what: str) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.enrichment import MIN_FEATURES, N_RANDOM, match_features
 from svqvae.atlas.storage import check_file, write_whole
 from svqvae.data.genesets import read_gene_sets
+from svqvae.data.l1000 import rename_genes
 from svqvae.data.scaling import Scaling
 from svqvae.data.tables import from_anndata, read_table
 from svqvae.data.text import list_some
@@ -176,6 +177,7 @@ def _score_rows(
     atlas = model.to_atlas()
     is_named = hasattr(model, "feature_names_in_") or adata.n_vars != model.n_features_in_
     known = atlas.feature_names if is_named else tuple(map(str, adata.var_names))
+    adata = rename_genes(adata, known)
     columns, kept = query.match_signatures(list(adata.var_names), known)
     if len(kept) < len(known) and (method == "code" or model.scaling_.kind == "counts"):
         missing = [name for name in known if name not in adata.var_names]

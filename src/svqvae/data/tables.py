@@ -289,12 +289,13 @@ def _require_roles(obs: pd.DataFrame, roles: Mapping[str, str], where: str) -> N
 def _require_column(role: str, column: str, columns: list[str], where: str) -> None:
     if column not in columns:
         raise ValueError(
-            f"`{role}` must be a column of {where}; got {column!r}. {_closest(column, columns)}"
+            f"`{role}` must be a column of {where}; got {column!r}. {closest(column, columns)}"
             f"columns are {list_some(columns) or 'none'}."
         )
 
 
-def _closest(name: str, names: Iterable[str]) -> str:
+def closest(name: str, names: Iterable[str]) -> str:
+    """Return the start of a sentence that names the closest of some names."""
     by_lower_case = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)
     return f"The closest names are {list_some(by_lower_case[match] for match in close)}; " if close else "The "
@@ -304,7 +305,7 @@ def _matrix(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | s
     layers = [str(name) for name in adata.layers]
     if layer is not None and layer not in layers:
         raise ValueError(
-            f"`layer` must be a name in adata.layers; got {layer!r}. {_closest(layer, layers)}"
+            f"`layer` must be a name in adata.layers; got {layer!r}. {closest(layer, layers)}"
             f"layers are {list_some(layers) or 'none'}."
         )
     X = adata.X if layer is None else adata.layers[layer]

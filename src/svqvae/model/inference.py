@@ -1,5 +1,6 @@
 """Run a trained module over many samples, in chunks and without gradients."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -28,6 +29,13 @@ def decode(
     """Return the expected data, in the model's units, for latents and total counts."""
     dtype = module.quantizer.codes.dtype
     return module.likelihood.mean(_in_chunks(module.decode, latents.to(dtype)), size.to(dtype))
+
+
+def decode_exactly(
+    module: SVQVAEModule, latents: Float[Tensor, "n latent"], size: Float[Tensor, " n"]
+) -> Float[Tensor, "n *event"]:
+    """As `decode`, in double precision: for a few latents whose decoded digits are looked at."""
+    return decode(copy.deepcopy(module).double(), latents, size)
 
 
 @torch.inference_mode()
