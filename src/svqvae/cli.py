@@ -169,7 +169,12 @@ def evaluate(
 def annotate(
     run: Run,
     data: Data,
-    out: Annotated[Path, typer.Option(help="File to write: sample, class, probability.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help=".csv to write: sample, class, probability; or .h5ad: the data with latents and classes, for scanpy."
+        ),
+    ],
     quiet: Quiet = False,
 ) -> None:
     """Name the class of each sample of new data. The probabilities are not calibrated."""

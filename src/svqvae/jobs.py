@@ -2,11 +2,13 @@
 
 import json
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
 from svqvae.atlas.storage import check_file, write_whole
@@ -145,25 +147,77 @@ def drop_features(adata: "AnnData", names: list[str]) -> "AnnData":
 def annotate_samples(folder: Path, adata: "AnnData", out: Path) -> pd.DataFrame:
     """Write and return sample, class and probability of the class for each sample of new data.
 
-    The features of the fit are picked by name, so that further columns and another order do no harm.
+    As .csv, or as .h5ad: then the data themselves with what `annotate_anndata` adds. The features of the fit are picked
+    by name, so that further columns and another order do no harm.
     """
-    model = SVQVAE.load(folder)
-    names = getattr(model, "feature_names_in_", None)
-    if names is not None:
-        adata = rename_genes(adata, names)
-        adata = adata[:, list(names)] if set(names) <= set(adata.var_names) else adata
-    probabilities = model.predict_proba(adata)
-    best = probabilities.argmax(1)
-    table = pd.DataFrame(
-        {
-            "sample": adata.obs_names.to_numpy(),
-            "class": model.classes_[best],
-            "probability": probabilities[np.arange(len(best)), best],
-        }
-    )
+    is_annotated = out.suffix.lower() == ".h5ad"
+    if not is_annotated and out.suffix.lower() != ".csv":
+        raise ValueError(f"`--out` must end in .csv or .h5ad; got {out.name}.")
     check_file(out)
-    write_whole(out, table.to_csv(index=False).encode())
+    model = SVQVAE.load(folder)
+    if is_annotated:
+        annotate_anndata(model, adata)
+        write_annotated(adata, out)
+        names, probabilities = adata.obs["svqvae_class"].to_numpy(), adata.obs["svqvae_probability"].to_numpy()
+    else:
+        names, probabilities = _best(model, model.predict_proba(_with_features_of(model, adata)))
+    table = pd.DataFrame({"sample": adata.obs_names.to_numpy(), "class": names, "probability": probabilities})
+    if not is_annotated:
+        write_whole(out, table.to_csv(index=False).encode())
     return table
+
+
+def annotate_anndata(model: SVQVAE, adata: "AnnData") -> None:
+    """Add to AnnData what a model makes of its samples, for scanpy and its like.
+
+    ``obsm["X_svqvae"]``, the latents; ``obs["svqvae_class"]``, the class of the nearest code, categorical, and
+    ``obs["svqvae_probability"]``; ``uns["svqvae"]``, the classes, their codes and the versions and seed of the fit.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    adata : (n, n_features)
+        With the features of the fit, in any order and among others.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat(["T", "B"], 20)
+    >>> obs = pd.DataFrame({"kind": y}, index=[f"s{k}" for k in range(40)])
+    >>> adata = anndata.AnnData(rng.normal(size=(40, 5)) + 3 * (y == "T")[:, None], obs)
+    >>> model = SVQVAE(n_epochs=5, latent_dim=8, random_state=0).fit(adata, label="kind")
+    >>> annotate_anndata(model, adata)
+    >>> adata.obsm["X_svqvae"].shape
+    (40, 8)
+    """
+    own = _with_features_of(model, adata)
+    names, probabilities = _best(model, model.predict_proba(own))
+    adata.obsm["X_svqvae"] = model.transform(own)
+    adata.obs["svqvae_class"] = pd.Categorical(names, categories=model.classes_)
+    adata.obs["svqvae_probability"] = probabilities
+    adata.uns["svqvae"] = {
+        "classes": model.classes_.astype(str),
+        "codes": model.codebook_,
+        "seed": model.seed_,
+        "version": version("svqvae"),
+    }
+
+
+def _with_features_of(model: SVQVAE, adata: "AnnData") -> "AnnData":
+    """Return the data with the features of the fit alone, in their order, where it has them all."""
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        return adata
+    adata = rename_genes(adata, names)
+    return adata[:, list(names)] if set(names) <= set(adata.var_names) else adata
+
+
+def _best(model: SVQVAE, probabilities: NDArray[np.float32]) -> tuple[NDArray[np.generic], NDArray[np.float32]]:
+    """Return the most probable class of each sample, and how probable it is."""
+    best = probabilities.argmax(1)
+    return model.classes_[best], probabilities[np.arange(len(best)), best]
 
 
 def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> int:
