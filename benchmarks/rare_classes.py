@@ -12,6 +12,7 @@ import argparse
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -44,16 +45,22 @@ def load_signatures(folder: Path) -> tuple[pd.DataFrame, NDArray[np.str_], NDArr
     return signatures[kept], y[kept].to_numpy(dtype=str), facts["pert_iname"][kept].to_numpy(dtype=str)
 
 
-def measure(X: pd.DataFrame, y: NDArray[np.str_], compounds: NDArray[np.str_], seed: int) -> list[dict[str, object]]:
-    """Return the errors of one split, for all classes and for rare ones."""
-    import torch
-
-    torch.set_num_threads(1)
+def draw_half(y: NDArray[Any], compounds: NDArray[Any], seed: int) -> NDArray[np.bool_]:
+    """Return which samples are fitted: those of half of the compounds of each class, drawn at random."""
     rng = np.random.default_rng(seed)
     is_fitted = np.zeros(len(y), dtype=bool)
     for name in np.unique(y):
         own = rng.permutation(np.unique(compounds[y == name]))
         is_fitted |= (y == name) & np.isin(compounds, own[: len(own) // 2])
+    return is_fitted
+
+
+def measure(X: pd.DataFrame, y: NDArray[np.str_], compounds: NDArray[np.str_], seed: int) -> list[dict[str, object]]:
+    """Return the errors of one split, for all classes and for rare ones."""
+    import torch
+
+    torch.set_num_threads(1)
+    is_fitted = draw_half(y, compounds, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         atlas = SVQVAE(random_state=seed).fit(X[is_fitted], y[is_fitted]).to_atlas()

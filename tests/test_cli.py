@@ -214,3 +214,68 @@ def test_simulate_refuses_other_suffixes(folder: Path, tmp_path: Path, capsys: p
     assert "`--out` must end in .h5ad, .gctx, .gct or .csv; got s.xlsx" in capsys.readouterr().err
     assert run("simulate", folder, "b", "-n", 0, "--out", tmp_path / "s.csv") == 2
     assert "`n` must be a whole number of at least 1; got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [str, int, bool])
+def test_evaluate_writes_the_figures_of_the_function(
+    csv: Path, tmp_path: Path, kind: type, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from svqvae import SVQVAE
+    from svqvae.cross_validation import cross_validate
+
+    table = pd.read_csv(csv)
+    table["kind"] = table["kind"] if kind is str else (table["kind"] == "a").astype(kind)
+    table["twice"] = table["batch"] // 2
+    table.to_csv(tmp_path / "t.csv", index=False)
+    out = tmp_path / "deep" / "quality.json"
+    arguments = ["--group", "twice", "--ignore", "batch", "--folds", 4, "--seeds", 2, "--epochs", 2, "--out", out]
+    assert run("evaluate", tmp_path / "t.csv", "--label", "kind", *arguments) == 0
+    printed = capsys.readouterr().out
+    assert "80 samples held out in 4 folds, each twice on one side" in printed
+    assert "accurate" in printed.splitlines()[-2]
+    content = json.loads(out.read_text(), parse_constant=lambda token: pytest.fail(f"{token} is no JSON"))
+    X, y = table[COLUMNS], table["kind"].to_numpy()
+    found = cross_validate(X, y, {"svqvae": SVQVAE(n_epochs=2)}, groups=table["twice"], n_folds=4, seeds=(0, 1))
+    assert content["methods"] == found.to_dict()
+    assert (content["n_samples"], content["n_features"], content["n_groups"], content["n_folds"]) == (80, 8, 10, 4)
+    for k, entry in enumerate(content["classes"]):
+        own = y == entry["class"]
+        assert (type(entry["class"]), entry["n_samples"]) == (kind, own.sum())
+        assert entry["n_groups"] == table["twice"][own].nunique()
+        guesses = np.concatenate([found.predictions["svqvae", seed].to_numpy()[own] for seed in (0, 1)])
+        assert entry["right"] == pytest.approx((guesses == entry["class"]).mean())
+        names = [other["class"] for other in content["classes"]]
+        assert content["confusion"][k] == [(guesses == name).sum() / 2 for name in names]
+
+
+def test_evaluate_takes_images_and_tells_mistakes(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import anndata
+
+    values = np.random.default_rng(0).random((40, 64)).astype(np.float32)
+    adata = anndata.AnnData(values, obs=pd.DataFrame({"kind": ["a", "b"] * 20}, index=[f"s{i}" for i in range(40)]))
+    adata.uns["image_shape"] = np.array([8, 8])
+    adata.write_h5ad(tmp_path / "images.h5ad")
+    few = ["--folds", 2, "--seeds", 1, "--epochs", 1, "--out", tmp_path / "q.json"]
+    assert run("evaluate", tmp_path / "images.h5ad", "--label", "kind", *few, "--quiet") == 0
+    assert capsys.readouterr().out == ""
+    content = json.loads((tmp_path / "q.json").read_text())
+    assert content["settings"]["architecture"] == "conv"
+    assert content["methods"]["svqvae"]["accuracy"]["std"] is content["classes"][0]["n_groups"] is None
+    values[3, 5] = np.nan
+    pd.DataFrame(values).add_prefix("g").assign(kind=["a", "b"] * 20).to_csv(tmp_path / "holes.csv", index=False)
+    out = ["--out", tmp_path / "none.json", "--quiet"]
+    mistakes = {
+        ("holes.csv", "--label", "kind"): "`X` must be finite; got 1 NaN or infinite cells, the first (nan) in row 3, "
+        "feature 'g5'",
+        ("images.h5ad", "--label", "kind", "--group", "donor"): "`group` must be a column of",
+        ("images.h5ad", "--label", "kind", "--seeds", 0): "`--seeds` must be 1 or more; got 0",
+        ("images.h5ad", "--label", "kind", "--folds", 1): "`n_folds` must be a whole number from 2 to 20",
+    }
+    for (name, *arguments), message in mistakes.items():
+        assert run("evaluate", tmp_path / str(name), *arguments, *out) == 2
+        told = capsys.readouterr().err
+        assert message in told
+        assert len(told.strip().splitlines()) == 1
+    assert not (tmp_path / "none.json").exists()

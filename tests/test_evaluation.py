@@ -49,8 +49,8 @@ def test_simulated_samples_are_judged_beside_plain_ways_to_simulate() -> None:
     assert table.loc["resampled rows", "copied"] == 0
     assert table.loc["svqvae", "copied"] > 0.5
     assert table["accuracy"].between(0, 1).all()
-    assert table["detected"].dropna().between(0, 1).all()
-    assert table["detected"].notna().sum() == 3
+    assert table["detected"].between(0, 1).all()
+    assert abs(table.loc["real", "detected"] - 0.5) < 0.1
     model.noise_ = 10 * model.noise_
     worse = simulation_quality(model, *parts)
     assert worse.loc["svqvae", "detected"] > table.loc["svqvae", "detected"]

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, pairwise_distances_argmin_min
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
@@ -22,22 +22,17 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from svqvae.data.scaling import log_shares
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
-from svqvae.inputs import Rows, check_groups, check_labels, dense
-from svqvae.parameters import resolve_likelihood
+from svqvae.inputs import Rows, Unpacked, check_groups, check_labels, check_rows, check_units
+from svqvae.leakage import LeakageWarning, count_near_duplicates
+from svqvae.parameters import check_parameters, resolve_likelihood
 
 Labels = NDArray[np.generic]
-# Called with the fits done, and their number in all.
+# Called with the folds done, and their number in all.
 OnFit = Callable[[int, int], None]
 N_COMPONENTS, SHRINKAGE, N_NEIGHBORS = 50, 0.9, 5
-# A sample is a near-duplicate of another at less than this share of the distance that samples of a class have.
-NEAR = 0.1
-# Samples among which near-duplicates are looked for.
-MAX_LOOKED_AT = 5000
+# Features up to which there is an LDA: its time grows with their cube.
+MAX_COVARIANCE = 2000
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "profile_error")
-
-
-class LeakageWarning(UserWarning):
-    """Near-duplicates of held-out samples stand among the training samples, so that figures are too good."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Comparison:
         One row per method and seed: ``method``, ``seed``, ``accuracy``, ``balanced_accuracy``, ``macro_f1``, and
         ``profile_error``, NaN for methods without profiles. See `cross_validate`.
     predictions
-        What was predicted for each sample while it was held out, one row per sample; columns: methods, then seeds.
+        What was predicted for each sample while it was held out, one row per sample; columns: method and seed.
     n_near_duplicates
         Held-out samples with a near-duplicate among the training samples, in the folds of the first seed.
     """
@@ -85,7 +80,7 @@ def baselines(n_samples: int, n_features: int, seed: int) -> dict[str, BaseEstim
     """Return the plain classifiers to compare with, by name.
 
     Those on unit-length rows and the k nearest neighbours take features as they are, which suits features of one unit;
-    the others do not mind or standardise.
+    the others do not mind or standardise. From 2,001 features on the LDA is left out: its covariance takes too long.
 
     Parameters
     ----------
@@ -93,13 +88,18 @@ def baselines(n_samples: int, n_features: int, seed: int) -> dict[str, BaseEstim
         Of the training data; there are at most as many principal components.
     seed
         Of the principal components.
+
+    Examples
+    --------
+    >>> list(baselines(100, 20, 0))[:2]
+    ['majority', 'nearest class mean']
     """
     n_components = min(N_COMPONENTS, n_samples - 1, n_features)
-    return {
+    found: dict[str, BaseEstimator] = {
         "majority": DummyClassifier(strategy="most_frequent"),
         "nearest class mean": NearestCentroid(),
         "nearest class mean, unit-length rows": make_pipeline(Normalizer(), NearestCentroid()),
-        f"logistic regression, {n_components} principal components": make_pipeline(
+        "logistic regression, principal components": make_pipeline(
             StandardScaler(), PCA(n_components, random_state=seed), LogisticRegression(max_iter=3000)
         ),
         "logistic regression, unit-length rows": make_pipeline(Normalizer(), LogisticRegression(C=10, max_iter=3000)),
@@ -108,6 +108,9 @@ def baselines(n_samples: int, n_features: int, seed: int) -> dict[str, BaseEstim
         ),
         f"{N_NEIGHBORS} nearest neighbours": KNeighborsClassifier(min(N_NEIGHBORS, n_samples)),
     }
+    if n_features > MAX_COVARIANCE:
+        del found["shrunken LDA, unit-length rows"]
+    return found
 
 
 def cross_validate(
@@ -129,35 +132,51 @@ def cross_validate(
     X : (n, n_features) array, DataFrame or sparse matrix, or images
     y : (n,), at least two classes
     models
-        Unfitted models by name; cloned for each fit.
+        Unfitted models by name; cloned for each fit. Either all or none of them are for counts.
     groups : (n,), samples that must stay together, or None
     n_folds
         Number of folds.
     seeds
         One whole cross-validation each.
     on_fit
-        Called after each fit.
+        Called after each fold with the folds done and their number in all.
 
     Returns
     -------
     Comparison
-        Figures of a seed are those of all samples, each predicted once. ``profile_error``: for each fold and each class
-        in it, the mean squared difference per feature, in standard deviations of the training samples, between the
-        profile of the class and the mean of its held-out samples; averaged over folds and classes. For the baselines
-        that is the class mean of the training samples ("nearest class mean") and the mean of all ("majority").
+        Figures of a seed are those of all samples, each predicted once. ``profile_error``: the mean squared difference
+        per feature, in standard deviations of the training samples, between the profile of a class and the mean of its
+        held-out samples; averaged over all pairs of a fold and a class in it that was trained on. For the baselines
+        that is the class mean of the training samples ("nearest class mean") and the mean of all ("majority"). Counts
+        are brought to log(1 + 10,000 × share) for the baselines; means are those of the shares.
+
+    Raises
+    ------
+    ValueError
+        Where data, settings or folds break a rule; the message says which, what was seen and what to do.
 
     Warns
     -----
     LeakageWarning
         Where more than one held-out sample in a hundred has a near-duplicate among the training samples.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X, y = X[:100], y[:100]
+    >>> found = cross_validate(X, y, {"svqvae": SVQVAE(n_epochs=2)}, n_folds=2, seeds=[0])
+    >>> float(found.summary().loc["nearest class mean", "accuracy"])
+    1.0
     """
-    rows = dense(X)
-    y = np.asarray(y)
-    check_labels(y, len(rows))
+    seeds = _check_seeds(seeds)
+    rows, sample_shape = check_rows(SVQVAE(), Unpacked(X, y, None), takes_images=True, is_fitting=True)
+    names, index = check_labels(y, len(rows))
+    y = names[index]
     groups = check_groups(groups, len(rows))
+    is_counts = _check_models(models, rows)
     splits = {seed: make_folds(y, groups, n_folds, seed) for seed in seeds}
-    is_counts = any(resolve_likelihood(model) == "negative_binomial" for model in models.values())
-    flat = log_shares(rows.reshape(len(rows), -1)) if is_counts else rows.reshape(len(rows), -1).astype(np.float64)
+    flat = log_shares(rows) if is_counts else rows.astype(np.float64)
     n_near = sum(count_near_duplicates(flat, y, *split) for split in splits[seeds[0]])
     if n_near > 0.01 * len(y):
         warnings.warn(
@@ -166,99 +185,122 @@ def cross_validate(
             LeakageWarning,
             stacklevel=2,
         )
-    rows_of, found = [], {}
-    n_done, n_fits = 0, len(seeds) * n_folds
+    data = _Data(rows.reshape(len(rows), *sample_shape), flat, y, groups, is_counts)
+    runs, predictions = [], {}
+    n_done = 0
     for seed, folds in splits.items():
-        predictions: dict[str, Labels] = {}
-        errors: dict[str, list[float]] = {}
+        guesses: dict[str, Labels] = {}
+        errors: dict[str, list[NDArray[np.float64]]] = {}
         for train, test in folds:
-            for name, guess, error in _fit_all(models, rows, flat, y, train, test, seed):
-                predictions.setdefault(name, y.copy())[test] = guess
+            for name, guess, error in _fit_all(models, data, train, test, seed):
+                guesses.setdefault(name, np.empty_like(y))[test] = guess
                 errors.setdefault(name, []).append(error)
             n_done += 1
             if on_fit is not None:
-                on_fit(n_done, n_fits)
-        for name, guess in predictions.items():
-            rows_of.append({"method": name, "seed": seed, **_figures(y, guess), "profile_error": np.mean(errors[name])})
-            found[name, seed] = guess
-    return Comparison(pd.DataFrame(rows_of), pd.DataFrame(found), n_near)
+                on_fit(n_done, len(seeds) * n_folds)
+        for name, guess in guesses.items():
+            pooled = np.concatenate(errors[name])
+            profile_error = float(pooled.mean()) if len(pooled) else np.nan
+            runs.append({"method": name, "seed": seed, **_figures(y, guess), "profile_error": profile_error})
+            predictions[name, seed] = guess
+    return Comparison(pd.DataFrame(runs), pd.DataFrame(predictions).rename_axis(columns=["method", "seed"]), n_near)
 
 
 def make_folds(
     y: Labels, groups: NDArray[np.int64] | None, n_folds: int, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return the rows to train on and the rows held out of each fold, whole groups together."""
-    n_units = len(y) if groups is None else len(np.unique(groups))
-    unit = "samples" if groups is None else "groups"
-    if not isinstance(n_folds, int | np.integer) or not 2 <= n_folds <= n_units:
-        raise ValueError(f"`n_folds` must be from 2 to {n_units}, the number of {unit}; got {n_folds!r}.")
-    names = np.unique(y)
+    """Return the rows to train on and the rows held out of each fold, whole groups together.
+
+    Examples
+    --------
+    >>> folds = make_folds(np.array(list("aaabbb")), np.array([0, 0, 1, 2, 2, 3]), 2, 0)
+    >>> sorted(test.tolist() for _, test in folds)
+    [[0, 1, 5], [2, 3, 4]]
+    """
+    names, counts = np.unique(y, return_counts=True)
     if len(names) < 2:
-        raise ValueError(f"`y` must hold at least two classes; got {list_some(names) or 'none'}.")
+        raise ValueError(f"`y` must hold at least 2 classes; got {list_some(names) or 'none'}.")
+    most, what = int(counts.max()), "samples of the largest class"
+    if groups is not None and len(np.unique(groups)) < most:
+        most, what = len(np.unique(groups)), "groups"
+    if not isinstance(n_folds, int | np.integer) or not 2 <= n_folds <= most:
+        raise ValueError(f"`n_folds` must be a whole number from 2 to {most}, the number of {what}; got {n_folds!r}.")
     folds = StratifiedKFold if groups is None else StratifiedGroupKFold
     with warnings.catch_warnings():
         # That rare classes miss in some folds is told by whoever reads the figures by class.
         warnings.filterwarnings("ignore", "The least populated class")
         splits = list(folds(n_folds, shuffle=True, random_state=seed).split(np.zeros(len(y)), y, groups))
-    for train, _ in splits:
-        if len(np.unique(y[train])) < 2:
+    cause, remedy = ("n_folds", "Use more folds") if groups is None else ("groups", "Use other folds or finer groups")
+    for train, test in splits:
+        left = np.unique(y[train])
+        if len(left) < 2 or not len(test):
+            seen = f"a fold with {list_some(left)} alone" if len(test) else "a fold that holds out none"
+            raise ValueError(f"`{cause}` must leave two classes to train on in each fold; got {seen}. {remedy}.")
+        if len(train) <= len(left):
             raise ValueError(
-                f"`groups` must leave two classes to train on in each of {n_folds} folds; got a fold with "
-                f"{np.unique(y[train])[0]!r} alone. Use more folds or finer groups."
+                f"`{cause}` must leave more samples to train on than classes; got {len(train)} of {len(left)} classes. "
+                f"{remedy}."
             )
     return splits
 
 
-def count_near_duplicates(rows: Rows, y: Labels, train: NDArray[np.int64], test: NDArray[np.int64]) -> int:
-    """Count held-out rows that are nearly equal to a training row of any class.
+@dataclass(frozen=True)
+class _Data:
+    """What is folded: samples as the models take them, as the baselines do, (n, n_features), labels and groups."""
 
-    Nearly: the distance is at most a tenth of the root mean square distance between samples of a class. Of many rows
-    a part is looked at and the count scaled up.
-    """
-    step = -(-len(test) // MAX_LOOKED_AT)
-    variance = np.mean([rows[y == name].var(0).sum() * (y == name).sum() for name in np.unique(y)])
-    typical = np.sqrt(2 * variance * len(np.unique(y)) / len(y))
-    distances = pairwise_distances_argmin_min(rows[test][::step], rows[train])[1]
-    return int((distances <= NEAR * typical).mean() * len(test))
+    rows: Rows
+    flat: NDArray[np.float64]
+    y: Labels
+    groups: NDArray[np.int64] | None
+    is_counts: bool
+
+    def class_means(self, chosen: NDArray[np.int64], y: Labels) -> pd.DataFrame:
+        """Return the mean of each class among the chosen samples, in the units of `flat`."""
+        if not self.is_counts:
+            return pd.DataFrame(self.flat[chosen]).groupby(y).mean()
+        # As the model: the mean of shares, since that of logarithms would depend on how deep samples were counted.
+        shares = pd.DataFrame(np.expm1(self.flat[chosen])).groupby(y).mean()
+        return pd.DataFrame(np.log1p(shares))
 
 
 def _fit_all(
-    models: Mapping[str, SVQVAE],
-    rows: Rows,
-    flat: NDArray[np.float64],
-    y: Labels,
-    train: NDArray[np.int64],
-    test: NDArray[np.int64],
-    seed: int,
-) -> list[tuple[str, Labels, float]]:
-    """Return name, predictions and error of the profiles of each model and baseline in one fold."""
+    models: Mapping[str, SVQVAE], data: _Data, train: NDArray[np.int64], test: NDArray[np.int64], seed: int
+) -> list[tuple[str, Labels, NDArray[np.float64]]]:
+    """Return name, predictions and errors of the profiles of each model and baseline in one fold."""
+    rows, flat, y = data.rows, data.flat, data.y
+    groups = None if data.groups is None else data.groups[train]
     scaler = StandardScaler().fit(flat[train])
-    held_out = _means(scaler.transform(flat[test]), y[test])
+    held_out = data.class_means(test, y[test])
     found = []
     for name, model in models.items():
         with warnings.catch_warnings():
+            # Codes that do not stand for their class show in the figures.
             warnings.simplefilter("ignore")
-            fitted = clone(model).set_params(random_state=seed).fit(rows[train], y[train])
-        profiles = pd.DataFrame(scaler.transform(fitted.to_atlas().profiles.to_numpy()), index=fitted.classes_)
-        found.append((name, fitted.predict(rows[test]), _profile_error(profiles, held_out)))
-    means = _means(scaler.transform(flat[train]), y[train])
-    tables = {"nearest class mean": means, "majority": means * 0}
+            fitted = clone(model).set_params(random_state=seed).fit(rows[train], y[train], groups=groups)
+        if "interrupted" in fitted.history_:
+            # The model would keep what it learnt until then; figures of a model half trained would mislead.
+            raise KeyboardInterrupt
+        profiles = pd.DataFrame(fitted.to_atlas().profiles.to_numpy(), index=fitted.classes_)
+        found.append((name, fitted.predict(rows[test]), _profile_errors(profiles, held_out, scaler)))
+    means = data.class_means(train, y[train])
+    overall = data.class_means(train, np.zeros(len(train))).to_numpy()
+    of_all = pd.DataFrame(np.repeat(overall, len(means), axis=0), index=means.index)
+    tables = {"nearest class mean": means, "majority": of_all}
     for name, classifier in baselines(len(train), flat.shape[1], seed).items():
-        classifier.fit(flat[train], y[train])
-        error = _profile_error(tables[name], held_out) if name in tables else np.nan
-        found.append((name, classifier.predict(flat[test]), error))
+        with warnings.catch_warnings():
+            # Of a class of a single sample the shrunken covariance is the shrinkage's target, as it should be.
+            warnings.filterwarnings("ignore", "Only one sample available")
+            classifier.fit(flat[train], y[train])
+        errors = _profile_errors(tables[name], held_out, scaler) if name in tables else np.empty(0)
+        found.append((name, classifier.predict(flat[test]), errors))
     return found
 
 
-def _means(rows: NDArray[np.float64], y: Labels) -> pd.DataFrame:
-    """Return the mean of each class, classes × features."""
-    return pd.DataFrame(rows).groupby(y).mean()
-
-
-def _profile_error(profiles: pd.DataFrame, held_out: pd.DataFrame) -> float:
-    """Return the mean squared difference of profiles and held-out means over the classes that both have."""
+def _profile_errors(profiles: pd.DataFrame, held_out: pd.DataFrame, scaler: StandardScaler) -> NDArray[np.float64]:
+    """Return the mean squared difference of profile and held-out mean for each class that has both."""
     shared = held_out.index.intersection(profiles.index)
-    return float(((profiles.loc[shared].to_numpy() - held_out.loc[shared].to_numpy()) ** 2).mean())
+    gaps = (profiles.loc[shared].to_numpy() - held_out.loc[shared].to_numpy()) / scaler.scale_
+    return np.asarray((gaps**2).mean(1), dtype=np.float64)
 
 
 def _figures(y: Labels, guess: Labels) -> dict[str, float]:
@@ -267,3 +309,31 @@ def _figures(y: Labels, guess: Labels) -> dict[str, float]:
         "balanced_accuracy": float(balanced_accuracy_score(y, guess)),
         "macro_f1": float(f1_score(y, guess, average="macro", zero_division=0)),
     }
+
+
+def _check_seeds(seeds: Sequence[int]) -> list[int]:
+    """Return the seeds; refuse none, repeated ones and what is no seed."""
+    found = list(seeds) if np.iterable(seeds) else []
+    is_right = all(isinstance(seed, int | np.integer) and 0 <= seed < 2**32 for seed in found)
+    if not found or not is_right or len(set(found)) < len(found):
+        raise ValueError(
+            f"`seeds` must hold one or more different whole numbers from 0, such as (0, 1); got {seeds!r}."
+        )
+    return [int(seed) for seed in found]
+
+
+def _check_models(models: Mapping[str, SVQVAE], rows: Rows) -> bool:
+    """Refuse settings and data that no fit would take, and return whether the models are for counts."""
+    taken = sorted(set(models) & set(baselines(2, 1, 0)))
+    if taken:
+        raise ValueError(f"`models` must have other names than the baselines; got {taken[0]!r}.")
+    for model in models.values():
+        check_parameters(model)
+        check_units(rows, resolve_likelihood(model), model.output_scale)
+    are_counts = {resolve_likelihood(model) == "negative_binomial" for model in models.values()}
+    if len(are_counts) > 1:
+        raise ValueError(
+            "`models` must all be for counts or none; got likelihood='negative_binomial' beside another. "
+            "Compare them in two calls."
+        )
+    return True in are_counts

@@ -161,6 +161,7 @@ def simulation_quality(
     }
     rows["real"] = {
         "accuracy": _trained_on(train, y_train, test, y_test),
+        "detected": _detected(train, y_train, test, y_test, rng),
         **_moment_errors(train, y_train, test, y_test),
     }
     return pd.DataFrame(rows).T.rename_axis("simulated by")

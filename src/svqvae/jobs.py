@@ -18,7 +18,7 @@ from svqvae.data.tables import from_anndata
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation import Quality, held_out_quality
-from svqvae.inputs import dense
+from svqvae.inputs import check_groups, dense
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -60,15 +60,15 @@ def evaluate_model(
 ) -> Comparison:
     """Cross-validate a model beside plain classifiers, and write all figures as JSON.
 
-    The file holds what was evaluated, for each method and figure mean, standard deviation and value of each seed, for
+    The file holds what was evaluated; for each method and figure mean, standard deviation and value of each seed; for
     the model its confusion matrix (rows: classes, columns: predictions; mean over seeds) and, class by class, samples,
-    groups and the share predicted right.
+    groups and the share predicted right. A class of a single group is never trained on while it is held out.
     """
     check_file(out)
     table = from_anndata(adata, label=label, group=group)
-    X = dense(table.X)
+    X: Any = pd.DataFrame(dense(table.X), columns=table.feature_names)
     if table.image_shape is not None:
-        X = X.reshape(len(X), *table.image_shape)
+        X = X.to_numpy().reshape(len(X), *table.image_shape)
     y = np.asarray(table.y)
     model = SVQVAE(**settings)
     seeds = range(n_seeds)
@@ -76,14 +76,14 @@ def evaluate_model(
     names = np.unique(y)
     guesses = np.concatenate([found.predictions["svqvae", seed].to_numpy() for seed in seeds])
     confusion = confusion_matrix(np.tile(y, n_seeds), guesses, labels=names) / n_seeds
-    n_groups = pd.Series(np.arange(len(y)) if table.groups is None else table.groups).groupby(y).nunique()
+    groups = check_groups(table.groups, len(y))
     content = {
         "label": label,
         "group": group,
         "n_samples": len(y),
         "n_features": adata.n_vars,
         "n_classes": len(names),
-        "n_groups": None if table.groups is None else len(np.unique(table.groups)),
+        "n_groups": None if groups is None else len(np.unique(groups)),
         "n_folds": n_folds,
         "n_seeds": n_seeds,
         "n_near_duplicates": found.n_near_duplicates,
@@ -93,14 +93,14 @@ def evaluate_model(
             {
                 "class": name,
                 "n_samples": int((y == name).sum()),
-                "n_groups": int(n_groups[name]),
+                "n_groups": None if groups is None else len(np.unique(groups[y == name])),
                 "right": float(confusion[k, k] / confusion[k].sum()),
             }
             for k, name in enumerate(names.tolist())
         ],
         "confusion": confusion.tolist(),
     }
-    write_whole(out, json.dumps(content, indent=2).encode())
+    write_whole(out, json.dumps(content, indent=2, allow_nan=False).encode())
     return found
 
 

@@ -94,17 +94,18 @@ def print_quality(title: str, quality: "Quality") -> None:
 def print_comparison(found: "Comparison", title: str) -> None:
     """Print the figures of all methods, mean ± standard deviation over seeds, the best of each in bold."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     methods = found.to_dict()
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("")
     columns = []
     for figure, best in (("accuracy", max), ("balanced_accuracy", max), ("macro_f1", max), ("profile_error", min)):
         table.add_column(figure.replace("_", " "), justify="right")
         means = {name: figures[figure]["mean"] for name, figures in methods.items() if figure in figures}
-        winner = best(means, key=means.__getitem__)
-        columns.append([_cell(figures.get(figure), name == winner) for name, figures in methods.items()])
+        winner = best(means.values(), default=None)
+        columns.append([_cell(figures.get(figure), means.get(name) == winner) for name, figures in methods.items()])
     for name, *cells in zip(methods, *columns, strict=True):
         table.add_row(name, *cells)
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -116,14 +117,17 @@ def print_comparison(found: "Comparison", title: str) -> None:
 
 
 def verdict(found: "Comparison") -> str:
-    """Return in a sentence whether the model beats the best baseline, by the differences of the single seeds."""
+    """Return in a sentence how far the model is from the best baseline: mean and spread of each seed's difference."""
     runs = found.runs.pivot_table(index="seed", columns="method", values="accuracy")
     others = runs.drop(columns="svqvae")
     rival = str(others.mean().idxmax())
     gaps = runs["svqvae"] - others[rival]
-    spread = f" ± {gaps.std():.3f} over {len(gaps)} seeds" if len(gaps) > 1 else ", one seed"
-    word = "above" if gaps.mean() >= 0 else "below"
-    return f"Accuracy {abs(gaps.mean()):.3f}{spread}, {word} the best baseline, {rival}."
+    spread = f" ± {gaps.std():.3f} over {len(gaps)} seeds" if len(gaps) > 1 else " with one seed"
+    mean = float(gaps.mean())
+    if abs(mean) < 5e-4:
+        return f"svqvae is as accurate as the best baseline, {rival}: a difference of {abs(mean):.3f}{spread}."
+    more = "more" if mean > 0 else "less"
+    return f"svqvae is {more} accurate than the best baseline, {rival}, by {abs(mean):.3f}{spread}."
 
 
 def _cell(figures: dict[str, Any] | None, is_best: bool) -> str:
