@@ -26,7 +26,7 @@ def read_pcl(path: Path, known: set[str]) -> Pairs:
     """Read the classes of compounds, as pairs of compound and class in the order of the file.
 
     A table may have a row for each membership, with a column for the class, which its header says (``pcl``, ``class``,
-    ``moa`` ...), and one that holds known compounds (``pert_id`` or ``pert_iname`` rather than others); or just two
+    ``moa`` ...), and one that holds compounds: of all, the one with the most known ones; or just two
     columns, compound and class in either order, with a header or without; or the wide form with a row for each class,
     its name first and its compounds after it; or with a column for each class, its name at the top; or be a .gmt file.
     Without a header that says what is what, the form is the one in which most known compounds have a class.
