@@ -27,6 +27,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/atlas_mnist.py
 	$(BIN)/python benchmarks/atlas_speed.py
 	$(BIN)/python benchmarks/rare_classes.py
+	$(BIN)/python benchmarks/gse70138_size.py
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

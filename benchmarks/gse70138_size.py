@@ -1,11 +1,11 @@
 """Does `svqvae l1000` take files of GSE70138's full size, and how much time and memory does that need?
 
-Writes files like those of GEO into a temporary folder: 118,050 signatures of 12,328 genes as GCTX (about 5.8 GB), the
+Writes files like those of GEO into a temporary folder: 118,050 signatures of 12,328 genes as GCTX (about 6 GB), the
 table of the signatures, the table of the genes with the landmark genes among the others in shuffled order, and
 perturbagen classes. The selection has the shape of the paper's: seven of 30 cell lines, compounds of a single class,
-MG-132 left out. Values are random, so that nothing compresses and nothing is learned here. Prints seconds and peak
-memory of the command, checks genes and values against what was written, deletes the files, and writes
-results/gse70138_size.csv.
+MG-132 left out. Values are random. Prints seconds, just after the files were written and so perhaps from the system's
+cache, and peak memory of the command, in which the system counts this script's own at its start; checks genes and
+values against what was written, deletes the files, and writes results/gse70138_size.csv.
 """
 
 import argparse

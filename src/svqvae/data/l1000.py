@@ -94,7 +94,7 @@ def read_signatures(
         GCTX or GCT files, z-scores.
     sig_info
         Text table, one row a signature: ``sig_id``, ``pert_id``, ``pert_iname``, ``pert_type``, ``cell_id`` and more;
-        the column names of LINCS 2020 are understood.
+        the column names of LINCS 2020 and of GEO's tables of single wells are understood.
     pcl
         Classes of the compounds, see `svqvae.data.pcl.read_pcl`.
     gene_info
