@@ -49,7 +49,7 @@ class Files:
                 "cell_id": rng.choice(["A375", "MCF7", "PC3"], N),
                 "pert_idose": rng.choice(["10 µM", "-666"], N),
                 "pert_dose": rng.choice(["0.5", "-666"], N),
-                "n": rng.integers(1, 9, N),
+                "n/well": rng.integers(1, 9, N),
                 "note": ["-666" if k else "only controls" for k in number],
                 "is_gold": rng.choice(["True", "False"], N),
             }
@@ -258,7 +258,7 @@ def test_what_is_written_is_read_with_its_types(files: Files) -> None:
     for name, column in written.obs.items():
         np.testing.assert_array_equal(again.obs[name].isna(), column.isna())
         assert again.obs[name].dropna().tolist() == column.dropna().tolist()
-    assert [again.obs[name].dtype.kind for name in ("pert_dose", "n", "note", "is_gold")] == ["f", "i", "f", "b"]
+    assert [again.obs[name].dtype.kind for name in ("pert_dose", "n_well", "note", "is_gold")] == ["f", "i", "f", "b"]
     assert set(again.obs["pert_idose"].dropna()) == {"10 µM"}
     assert again.uns["l1000"]["told"].tolist() == told
     assert again.uns["l1000"]["files"].tolist() == ["0.gctx", "1.gctx", "sig_info.txt", "pcl.csv"]

@@ -106,8 +106,8 @@ def read_signatures(
 
     Returns
     -------
-    adata : (n_signatures, n_genes), float32, z-scores clipped to [-10, 10]. obs: all columns of `sig_info`, and
-        ``pcl``; var: symbols, and ``pr_gene_id``.
+    adata : (n_signatures, n_genes), float32, z-scores clipped to [-10, 10]. obs: all columns of `sig_info`, with
+        _ for / in their names, and ``pcl``; var: symbols, and ``pr_gene_id``.
     told : what was taken, left out and changed, in sentences with numbers
 
     Raises
@@ -252,9 +252,9 @@ def _require_some(chosen: pd.DataFrame, told: list[str]) -> None:
 
 
 def _storable(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Return the facts with text that is missing throughout as NaN, which .h5ad can hold."""
+    """Return the facts as .h5ad can hold them: text that is missing throughout as NaN, no slashes in names."""
     empty = [name for name in chosen if chosen[name].isna().all()]
-    return chosen.astype(dict.fromkeys(empty, np.float64))
+    return chosen.astype(dict.fromkeys(empty, np.float64)).rename(columns=lambda name: name.replace("/", "_"))
 
 
 def _find_genes(
