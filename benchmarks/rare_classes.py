@@ -2,7 +2,7 @@
 
 Real L1000 signatures of A375 cells (three plates, z-scores clipped to ±10, compounds of a single perturbagen class,
 classes of at least 4 compounds by id): half of the compounds of each class, drawn anew for each split, are fitted by
-the default model; the profile of each class is held against the mean of the signatures of its other compounds. Prints the
+the default model; each profile is held against the mean of the signatures of its other compounds. Prints the
 mean squared error per gene of the atlas profiles, the decoded codes, the plain class means and the mean of all classes,
 over that of the plain class means; for all classes and for those of 5 to 20 fitted signatures. Writes
 results/rare_classes.csv. SVQVAE_TEST_DATA names the folder of real data.

@@ -60,6 +60,11 @@ def test_the_column_that_knows_most_compounds_is_read(tmp_path: Path) -> None:
     assert read_pcl(tmp_path / "a.csv", {"b1", "aspirin", "ibuprofen"}) == [("aspirin", "CP_A"), ("ibuprofen", "CP_B")]
 
 
+def test_a_class_of_one_compound_does_not_make_wide_forms_two_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("CP_A,b1\nCP_B,b1,b9\n")
+    assert [own for member, own in read_pcl(tmp_path / "a.csv", {"b1"}) if member == "b1"] == ["CP_A", "CP_B"]
+
+
 def test_latin_1_line_marks_and_quoted_breaks_are_text(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes('pert_iname,pcl\n"a\nb",CP_A\n5 \xb5M\x85,CP_A\n'.encode("latin-1"))
     pairs = read_pcl(tmp_path / "a.csv", {"a\nb"})

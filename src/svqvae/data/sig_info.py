@@ -76,7 +76,7 @@ def _read(path: Path, separator: str, encoding: str) -> pd.DataFrame:
             dtype=str,
             keep_default_na=False,
             encoding=encoding,
-        ).fillna("")
+        )
     except UnicodeDecodeError:
         # CMap wrote its µ in Latin-1.
         return _read(path, separator, "latin-1")
