@@ -28,6 +28,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/atlas_speed.py
 	$(BIN)/python benchmarks/rare_classes.py
 	$(BIN)/python benchmarks/simulation.py
+	$(BIN)/python benchmarks/gse70138_size.py
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

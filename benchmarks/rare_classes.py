@@ -1,8 +1,8 @@
 """Do the profiles of rare classes predict held-out samples better than their plain class means?
 
 Real L1000 signatures of A375 cells (three plates, z-scores clipped to ±10, compounds of a single perturbagen class,
-classes of at least 4 compounds): half of the compounds of each class, drawn anew for each split, are fitted by the
-default model; the profile of each class is held against the mean of the signatures of its other compounds. Prints the
+classes of at least 4 compounds by id): half of the compounds of each class, drawn anew for each split, are fitted by
+the default model; each profile is held against the mean of the signatures of its other compounds. Prints the
 mean squared error per gene of the atlas profiles, the decoded codes, the plain class means and the mean of all classes,
 over that of the plain class means; for all classes and for those of 5 to 20 fitted signatures. Writes
 results/rare_classes.csv. SVQVAE_TEST_DATA names the folder of real data.
@@ -14,13 +14,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from svqvae import SVQVAE
+from svqvae.data.l1000 import Selection, read_signatures
 
 RESULTS = Path(__file__).parent / "results" / "rare_classes.csv"
 MIN_COMPOUNDS, RARE = 4, (5, 20)
@@ -28,21 +28,10 @@ MIN_COMPOUNDS, RARE = 4, (5, 20)
 
 def load_signatures(folder: Path) -> tuple[pd.DataFrame, NDArray[np.str_], NDArray[np.str_]]:
     """Return signatures × genes, and the perturbagen class and the compound of each."""
-    parts: list[pd.DataFrame] = []
-    for path in sorted(folder.glob("*.gctx")):
-        with h5py.File(path) as file:
-            genes = [name.decode().strip() for name in file["0/META/ROW/id"][:]]
-            names = [name.decode() for name in file["0/META/COL/id"][:]]
-            parts.append(pd.DataFrame(file["0/DATA/0/matrix"][:], index=names, columns=genes))
-    plates = pd.concat([part[list(parts[0].columns)] for part in parts])
-    signatures = plates.clip(-10, 10)
-    facts = pd.read_csv(folder / "sig_info.txt", sep="\t").set_index("sig_id").loc[signatures.index]
-    listed: pd.Series = pd.read_csv(folder / "pcl.csv").groupby("pert_id")["pcl"].agg(lambda names: sorted(set(names)))
-    only = listed[listed.map(len) == 1].map(lambda names: names[0])
-    y = facts["pert_id"].map(only)
-    n_compounds = facts["pert_iname"].groupby(y).nunique()
-    kept = y.isin(n_compounds.index[n_compounds >= MIN_COMPOUNDS]).to_numpy()
-    return signatures[kept], y[kept].to_numpy(dtype=str), facts["pert_iname"][kept].to_numpy(dtype=str)
+    selection = Selection(min_compounds=MIN_COMPOUNDS)
+    paths = sorted(folder.glob("*.gctx"))
+    adata, _ = read_signatures(paths, folder / "sig_info.txt", folder / "pcl.csv", selection=selection)
+    return adata.to_df(), adata.obs["pcl"].to_numpy(dtype=str), adata.obs["pert_iname"].to_numpy(dtype=str)
 
 
 def draw_half(y: NDArray[Any], compounds: NDArray[Any], seed: int) -> NDArray[np.bool_]:

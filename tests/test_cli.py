@@ -279,3 +279,26 @@ def test_evaluate_takes_images_and_tells_mistakes(
         assert message in told
         assert len(told.strip().splitlines()) == 1
     assert not (tmp_path / "none.json").exists()
+
+
+def test_l1000_brings_real_plates_and_classes_together(
+    real_file: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import anndata
+
+    folder, out = real_file("lincs/a375"), tmp_path / "a375.h5ad"
+    arguments: list[object] = [*sorted(folder.glob("*.gctx")), "--sig-info", folder / "sig_info.txt"]
+    arguments += ["--pcl", folder / "pcl.csv", "--exclude", "MG-132", "--min-per-class", 10, "--min-compounds", 3]
+    assert run("l1000", *arguments, "--cells", "A375,", "--out", out) == 0
+    told = capsys.readouterr().out
+    assert "1119 signatures in 3 files; 0 stand twice, the first was taken; 0 are not in sig_info." in told
+    assert "282 signatures of 65 compounds in 12 classes taken." in told
+    adata = anndata.read_h5ad(out)
+    assert adata.shape == (282, 978)
+    assert adata.obs["pcl"].nunique() == 12
+    assert np.abs(adata.X).max() == 10
+    assert run("l1000", *arguments, "--out", tmp_path / "quiet.h5ad", "--quiet") == 0
+    assert capsys.readouterr().out == ""
+    assert run("l1000", *arguments, "--cells", "a375", "--out", tmp_path / "none.h5ad") == 2
+    assert "`cells` must be cell lines of the signatures; got 'a375'" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a375.h5ad", "quiet.h5ad"]

@@ -272,7 +272,9 @@ def l1000(
         list[Path], typer.Argument(metavar="GCTX...", help="GCTX or GCT files of level 4 or 5.", show_default=False)
     ],
     sig_info: Annotated[Path, typer.Option(help="Table of the signatures: sig_id, pert_id, cell_id and more.")],
-    pcl: Annotated[Path, typer.Option(help="Classes of the compounds: two columns, CMap's wide form, or .gmt.")],
+    pcl: Annotated[
+        Path, typer.Option(help="Classes of the compounds: two columns, a column named pcl, a wide form, or .gmt.")
+    ],
     out: Annotated[Path, typer.Option(help=".h5ad file to write; the class is in the column pcl.")],
     gene_info: Annotated[
         Path | None, typer.Option(help="Table of the genes.", show_default="the 978 landmark genes")
@@ -295,7 +297,7 @@ def l1000(
     from svqvae.jobs import prepare_signatures
     from svqvae.progress import part_bars
 
-    lines = tuple(cell.strip() for text in cells or [] for cell in text.split(","))
+    lines = tuple(cell.strip() for text in cells or [] for cell in text.split(",") if cell.strip())
     selection = Selection(lines, tuple(exclude or ()), multiple, min_per_class, min_compounds)
     with part_bars(not quiet) as progress:
         told = prepare_signatures(

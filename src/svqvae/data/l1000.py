@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from svqvae.data import gctx
+from svqvae.data.metadata import MISSING
 from svqvae.data.pcl import MULTIPLE, PCL, give_classes
 from svqvae.data.sig_info import read_cmap_table, read_sig_info
 from svqvae.data.tables import closest
@@ -93,7 +94,7 @@ def read_signatures(
         GCTX or GCT files, z-scores.
     sig_info
         Text table, one row a signature: ``sig_id``, ``pert_id``, ``pert_iname``, ``pert_type``, ``cell_id`` and more;
-        the column names of LINCS 2020 are understood.
+        the column names of LINCS 2020 and of GEO's tables of single wells are understood.
     pcl
         Classes of the compounds, see `svqvae.data.pcl.read_pcl`.
     gene_info
@@ -105,8 +106,8 @@ def read_signatures(
 
     Returns
     -------
-    adata : (n_signatures, n_genes), float32, z-scores clipped to [-10, 10]. obs: all columns of `sig_info`, and
-        ``pcl``; var: symbols, and ``pr_gene_id``.
+    adata : (n_signatures, n_genes), float32, z-scores clipped to [-10, 10]. obs: all columns of `sig_info`, with
+        _ for / in their names, and ``pcl``; var: symbols, and ``pr_gene_id``.
     told : what was taken, left out and changed, in sentences with numbers
 
     Raises
@@ -127,17 +128,18 @@ def read_signatures(
     places = _find_signatures([obs.index for _, obs in contents], facts, told, sig_info)
     chosen = facts.loc[places.index]
     chosen = _select(chosen, selection, told)
+    _require_some(chosen, told)
     chosen = give_classes(chosen, Path(pcl), selection.multiple, told)
     chosen = _drop_small(chosen, selection, told)
     rows, genes = _find_genes([var for var, _ in contents], paths, genes, told)
-    X = _read_values(paths, rows, places, chosen["sig_id"], on_read)
-    n_clipped = int((np.abs(X) > LIMIT).sum())
+    X = _read_values(paths, rows, places, chosen, on_read)
+    n_clipped = int((X > LIMIT).sum() + (X < -LIMIT).sum())
     np.clip(X, -LIMIT, LIMIT, out=X)
     told.append(f"{n_clipped} of {X.size} values clipped to ±{LIMIT:g}.")
     import anndata
 
     var = pd.DataFrame({"pr_gene_id": genes.index.to_numpy()}, index=genes["symbol"].to_numpy(dtype=object))
-    return anndata.AnnData(X, obs=chosen, var=var), told
+    return anndata.AnnData(X, obs=_storable(chosen), var=var), told
 
 
 def rename_genes(adata: "anndata.AnnData", wanted: Iterable[str]) -> "anndata.AnnData":
@@ -191,7 +193,7 @@ def _find_signatures(
     if not is_known.any():
         raise ValueError(
             f"`sig_info` must name the signatures of the files; none of the {n_all} is in {sig_info}. The files have "
-            f"{list_some(places.index[:2])}, the table {list_some(facts.index[:2])}."
+            f"{list_some(places.index[:2])}, the table {list_some(facts.index[:2]) or 'nothing'}."
         )
     told.append(
         f"{n_all} signatures in {len(ids)} files; {is_repeated.sum()} stand twice, the first was taken; "
@@ -202,11 +204,11 @@ def _find_signatures(
 
 def _select(chosen: pd.DataFrame, selection: Selection, told: list[str]) -> pd.DataFrame:
     """Return the signatures of compounds, of the asked cell lines, without the excluded compounds."""
-    is_control = chosen["pert_type"].astype(str).str.lower().str.startswith("ctl")
+    is_control = chosen["pert_type"].fillna("").str.lower().str.startswith("ctl")
     told.append(f"{is_control.sum()} control wells left out.")
     chosen = chosen[~is_control.to_numpy()]
     if selection.cells:
-        known = sorted(set(chosen["cell_id"].dropna().astype(str)))
+        known = sorted(set(chosen["cell_id"].dropna()))
         for cell in selection.cells:
             if cell not in known:
                 raise ValueError(
@@ -217,13 +219,13 @@ def _select(chosen: pd.DataFrame, selection: Selection, told: list[str]) -> pd.D
         told.append(f"{(~is_asked).sum()} signatures of other cell lines left out.")
         chosen = chosen[is_asked]
     if selection.exclude:
-        compounds = chosen[["pert_iname", "pert_id"]].astype(str)
-        names = [name.lower() for name in selection.exclude]
-        hits = [compounds.apply(lambda column, name=name: column.str.lower() == name).any(axis=1) for name in names]
+        names, ids = (chosen[column].str.lower() for column in ("pert_iname", "pert_id"))
+        hits = [(names == given.lower()) | (ids == given.lower()) for given in selection.exclude]
         absent = [given for given, hit in zip(selection.exclude, hits, strict=True) if not hit.any()]
         is_excluded = np.any(hits, axis=0)
+        n_excluded = chosen["pert_id"][is_excluded].nunique()
         told.append(
-            f"{is_excluded.sum()} signatures of {len(names)} excluded compounds left out."
+            f"{is_excluded.sum()} signatures of {n_excluded} excluded compounds left out."
             + (f" Not among the signatures: {list_some(absent)}." if absent else "")
         )
         chosen = chosen[~is_excluded]
@@ -239,10 +241,20 @@ def _drop_small(chosen: pd.DataFrame, selection: Selection, told: list[str]) -> 
         f"{(~is_large).sum()} of {len(is_large)} classes left out, {len(chosen) - len(kept)} signatures: fewer than "
         f"{selection.min_per_class} signatures or {selection.min_compounds} compounds."
     )
-    if kept.empty:
-        raise ValueError("`pcl` must leave signatures; got none: " + " ".join(told) + " Ask for less.")
+    _require_some(kept, told)
     told.append(f"{len(kept)} signatures of {kept['pert_id'].nunique()} compounds in {is_large.sum()} classes taken.")
     return kept
+
+
+def _require_some(chosen: pd.DataFrame, told: list[str]) -> None:
+    if chosen.empty:
+        raise ValueError("the selection must leave signatures; got none: " + " ".join(told) + " Ask for less.")
+
+
+def _storable(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Return the facts as .h5ad can hold them: text that is missing throughout as NaN, no slashes in names."""
+    empty = [name for name in chosen if chosen[name].isna().all()]
+    return chosen.astype(dict.fromkeys(empty, np.float64)).rename(columns=lambda name: name.replace("/", "_"))
 
 
 def _find_genes(
@@ -267,9 +279,8 @@ def _rows_by_gene(var: pd.DataFrame, genes: pd.DataFrame) -> dict[str, int]:
     namings = [pd.Series(var.index.astype(str))]
     if "pr_gene_id" in var:
         namings.append(var["pr_gene_id"].astype(str).str.removesuffix(".0"))
-    if "probe" in genes:
-        by_probe = dict(zip(genes["probe"], genes.index, strict=True))
-        namings.append(pd.Series(var.index.astype(str)).map(by_probe))
+    by_probe = dict(zip(genes["probe"], genes.index, strict=True))
+    namings.append(pd.Series(var.index.astype(str)).map(by_probe))
     known = set(genes.index)
     best = max(namings, key=lambda names: names.isin(known).sum())
     rows: dict[str, int] = {}
@@ -283,52 +294,49 @@ def _read_values(
     paths: Sequence[Path | str],
     rows: Sequence[npt.NDArray[np.int64]],
     places: pd.DataFrame,
-    ids: "pd.Series[str]",
+    chosen: pd.DataFrame,
     on_read: OnRead | None,
 ) -> npt.NDArray[np.float32]:
     """Return the values of the signatures, (n_signatures, n_genes); each is read once, even if asked for twice."""
-    unique = places.loc[pd.Index(ids.drop_duplicates())]
-    order = {name: k for k, name in enumerate(unique.index)}
+    unique = chosen.drop_duplicates("sig_id").set_index("sig_id")
+    where = places.loc[unique.index]
     X = np.empty((len(unique), len(rows[0])), dtype=np.float32)
     n_read = 0
     for number, path in enumerate(paths):
-        columns = unique["column"][unique["file"] == number].to_numpy()
+        columns = where["column"][where["file"] == number].to_numpy()
         if not len(columns):
             continue
         for block in gctx.iter_blocks(path, rows[number], columns, max_samples=N_ROWS):
+            is_bad = ~np.isfinite(block.X) | (float(MISSING) == block.X)
+            if is_bad.any():
+                first = block.obs_names[int(np.argmax(is_bad.any(axis=1)))]
+                raise ValueError(
+                    f"`paths` must hold finite z-scores; got NaN, infinity or {MISSING} in {path}, first in signature "
+                    f"{first!r} of {unique.loc[first, 'pert_iname']!r}. Leave that compound out with `exclude`."
+                )
             X[n_read : n_read + block.n_obs] = block.X
             n_read += block.n_obs
             if on_read is not None:
                 on_read(n_read, len(X))
-    bad = np.argwhere(~np.isfinite(X))
-    if len(bad):
-        raise ValueError(
-            f"`paths` must hold finite z-scores; got {len(bad)} NaN or infinite values, the first in signature "
-            f"{unique.index[bad[0][0]]!r}. Leave it out with `exclude`."
-        )
-    return X if len(ids) == len(X) else X[[order[name] for name in ids]]
+    return X if len(chosen) == len(X) else X[unique.index.get_indexer(pd.Index(chosen["sig_id"]))]
 
 
 def _read_gene_info(path: Path) -> pd.DataFrame:
     """Return the landmark genes of a table of genes, by Entrez id."""
-    table = read_cmap_table(path, "gene_info", {"pr_gene_id": "gene_id", "pr_gene_symbol": "gene_symbol"})
-    if "pr_is_lm" in table:
-        is_landmark = table["pr_is_lm"].astype(str).isin(["1", "1.0", "True"])
-    elif "feature_space" in table:
-        is_landmark = table["feature_space"].astype(str) == "landmark"
-    else:
+    table = read_cmap_table(path, "gene_info", {"pr_gene_id": ("gene_id",), "pr_gene_symbol": ("gene_symbol",)})
+    flags = [name for name in ("pr_is_lm", "feature_space") if name in table]
+    if not flags or not {"pr_gene_id", "pr_gene_symbol"} <= set(table):
         raise ValueError(
-            f"`gene_info` must say which genes are landmarks in the column pr_is_lm; {path} has "
-            f"{list_some(table.columns)}."
+            f"`gene_info` must have the columns pr_gene_id, pr_gene_symbol and pr_is_lm; {path} has "
+            f"{list_some(table.columns)}. Give the file named ..._gene_info.txt."
         )
-    genes = table[is_landmark.to_numpy()]
+    is_landmark = table[flags[0]].str.strip().isin(["1", "1.0", "True", "TRUE", "landmark"])
+    genes = table.loc[is_landmark, ["pr_gene_id", "pr_gene_symbol"]].apply(lambda column: column.str.strip())
     if genes.empty or genes["pr_gene_id"].duplicated().any() or genes["pr_gene_symbol"].duplicated().any():
         raise ValueError(
             f"`gene_info` must name each landmark gene once, by id and by symbol; {path} has {len(genes)} "
             f"rows of landmark genes, {genes['pr_gene_id'].nunique()} ids and "
             f"{genes['pr_gene_symbol'].nunique()} symbols."
         )
-    ids = genes["pr_gene_id"].astype(str)
-    return pd.DataFrame(
-        {"symbol": genes["pr_gene_symbol"].astype(str).to_numpy()}, index=pd.Index(ids, name="entrez_id")
-    )
+    named = pd.DataFrame({"symbol": genes["pr_gene_symbol"].to_numpy()}, index=genes["pr_gene_id"].to_numpy())
+    return named.join(landmark_genes()["probe"])

@@ -2,12 +2,13 @@
 
 import csv
 import gzip
-from collections.abc import Callable
+import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from svqvae.data.metadata import decode
+from svqvae.data.metadata import MISSING, decode
 from svqvae.data.text import SEPARATORS, list_some, told_in_a_sentence
 
 PCL = "pcl"
@@ -24,15 +25,16 @@ Lines = list[list[str]]
 def read_pcl(path: Path, known: set[str]) -> Pairs:
     """Read the classes of compounds, as pairs of compound and class in the order of the file.
 
-    A table may have a row for each membership, with columns for the compound (``pert_id``, ``pert_iname`` ..., or the
-    first) and the class (``pcl``, ``class`` ..., or the second); or the wide form with a row for each class, its name
-    first and its compounds after it; or with a column for each class, its name at the top; or be a .gmt file. The
-    first of these forms that names known compounds is taken.
+    A table may have a row for each membership, with a column for the class, which its header says (``pcl``, ``class``,
+    ``moa`` ...), and one that holds compounds: of all, the one with the most known ones; or just two
+    columns, compound and class in either order, with a header or without; or the wide form with a row for each class,
+    its name first and its compounds after it; or with a column for each class, its name at the top; or be a .gmt file.
+    Without a header that says what is what, the form is the one in which most known compounds have a class.
 
     Parameters
     ----------
     path
-        .csv, .tsv, .txt, each also .gz, or .gmt.
+        .csv, .tsv, .txt or .gmt, each also .gz.
     known
         Compounds of the signatures, ids or names in lower case.
 
@@ -41,18 +43,15 @@ def read_pcl(path: Path, known: set[str]) -> Pairs:
     ValueError
         No form of the file names a known compound.
     """
-    lines = _read_lines(path)
-    kinds = ((_gene_set_form,),) if path.suffix.lower() == ".gmt" else _FORMS
-    seen: Pairs = []
-    for forms in kinds:
-        cleaned = [_clean(form(lines), known) for form in forms]
-        n_known = [len({member for member, _ in pairs if member.lower() in known}) for pairs in cleaned]
-        if max(n_known):
-            return cleaned[n_known.index(max(n_known))]
-        seen = next((pairs for pairs in (seen, *cleaned) if pairs), [])
+    is_gene_sets, lines = _read_lines(path)
+    for readings in [[_gene_sets(lines)]] if is_gene_sets else [_with_header(lines), _without_header(lines, known)]:
+        best = max(readings, key=lambda pairs: _count_known(pairs, known), default=[])
+        if _count_known(best, known):
+            return best
+    seen = [cell for line in lines for cell in line]
     raise ValueError(
         f"`pcl` must name compounds by pert_id or pert_iname; none in {path} is one of the signatures. It has "
-        f"{list_some(member for member, _ in seen[:2]) or 'nothing'}, the signatures {list_some(sorted(known)[:2])}."
+        f"{list_some(seen) or 'nothing'}, the signatures {list_some(sorted(known)[:2])}."
     )
 
 
@@ -71,8 +70,8 @@ def give_classes(signatures: pd.DataFrame, path: Path, multiple: str, told: list
     told
         What was left out is added, a sentence each.
     """
-    keys = {key: signatures[key].astype(str).str.lower() for key in _KEYS}
-    pairs = read_pcl(path, set().union(*(set(column) for column in keys.values())))
+    keys = {key: signatures[key].fillna("").str.lower() for key in _KEYS}
+    pairs = read_pcl(path, set().union(*(set(column) for column in keys.values())) - {""})
     classes: dict[str, list[str]] = {}
     for member, name in pairs:
         own = classes.setdefault(member.lower(), [])
@@ -101,69 +100,63 @@ def give_classes(signatures: pd.DataFrame, path: Path, multiple: str, told: list
     return several.set_axis(names.where(~is_one_of_several, names + "|" + several[PCL].astype(str)))
 
 
-def _read_lines(path: Path) -> list[list[str]]:
-    """Return the cells of each line that is not empty."""
+def _read_lines(path: Path) -> tuple[bool, Lines]:
+    """Return whether these are gene sets, and the cells of each line that is not empty, up to the last filled one."""
     if not path.is_file():
         raise FileNotFoundError(f"`pcl` must be an existing file; got {path}. Check the spelling and the folder.")
     is_packed = path.suffix.lower() == ".gz"
     suffix = Path(path.stem).suffix.lower() if is_packed else path.suffix.lower()
     if suffix not in {*SEPARATORS, ".gmt"}:
-        raise ValueError(f"`pcl` must end in {', '.join(SEPARATORS)} or .gmt; got {path}.")
+        raise ValueError(f"`pcl` must end in {', '.join(SEPARATORS)} or .gmt, each also .gz; got {path}.")
     with told_in_a_sentence(path, "table"):
         text = decode(gzip.decompress(path.read_bytes()) if is_packed else path.read_bytes()).removeprefix("\ufeff")
         separator = SEPARATORS.get(suffix, "\t")
         # Quotes are text where tabs separate.
-        rows = csv.reader(text.splitlines(), delimiter=separator, quotechar='"' if separator == "," else None)
-        return [[cell.strip() for cell in row] for row in rows if any(row)]
+        quote = '"' if separator == "," else None
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quotechar=quote)
+        lines = [[cell.strip() for cell in row] for row in rows]
+    n_filled = [max((k for k, cell in enumerate(line, 1) if cell), default=0) for line in lines]
+    return suffix == ".gmt", [line[:n] for line, n in zip(lines, n_filled, strict=True) if n]
 
 
-def _gene_set_form(lines: Lines) -> Pairs:
-    return [(cell, line[0]) for line in lines for cell in line[2:]]
+def _gene_sets(lines: Lines) -> Pairs:
+    return _complete((cell, line[0]) for line in lines for cell in line[2:])
 
 
-def _by_first_name(lines: Lines) -> Pairs:
-    return _by_header(lines, 0)
-
-
-def _by_last_name(lines: Lines) -> Pairs:
-    return _by_header(lines, -1)
-
-
-def _by_header(lines: Lines, which: int) -> Pairs:
+def _with_header(lines: Lines) -> list[Pairs]:
+    """Return a reading for each column that may hold the compounds, if the header names the classes."""
     header = [cell.lower() for cell in lines[0]] if lines else []
-    members = [header.index(name) for name in _MEMBERS if name in header]
     classes = [header.index(name) for name in _CLASSES if name in header]
-    if not members or not classes:
+    if not classes:
         return []
-    member, own_class = members[which], classes[0]
-    return [(line[member], line[own_class]) for line in lines[1:] if len(line) > max(member, own_class)]
+    own_class = classes[0]
+    named = [header.index(name) for name in _MEMBERS if name in header]
+    members = dict.fromkeys([*named, *range(len(header))])
+    return [
+        _complete((line[member], line[own_class]) for line in lines[1:] if len(line) > max(member, own_class))
+        for member in members
+        if member != own_class
+    ]
 
 
-def _two_columns(lines: Lines) -> Pairs:
-    return [(line[0], line[1]) for line in lines[1:] if len(line) == 2]
+def _without_header(lines: Lines, known: set[str]) -> list[Pairs]:
+    """Return the readings of two columns and of wide forms, those first that are taken where others say no more."""
+    two = [(line[0], line[1]) for line in lines if len(line) == 2] if all(len(line) <= 2 for line in lines) else []
+    turned = [(member, name) for name, member in two]
+    by_row = [(cell, line[0]) for line in lines for cell in line[1:]]
+    by_column = [(cell, name) for line in lines[1:] for cell, name in zip(line, lines[0], strict=False)]
+    # No class has the name of a compound: where it seems so, the form is another.
+    two, turned, by_row, by_column = (
+        _complete(pair for pair in pairs if pair[1].lower() not in known) for pairs in (two, turned, by_row, by_column)
+    )
+    wide = sorted([by_row, by_column], key=lambda pairs: len({b for a, b in pairs if a.lower() in known}))
+    return [two, turned, *wide]
 
 
-def _two_columns_turned(lines: Lines) -> Pairs:
-    return [(member, name) for name, member in _two_columns(lines)]
+def _count_known(pairs: Pairs, known: set[str]) -> int:
+    return len({member.lower() for member, _ in pairs} & known)
 
 
-def _class_a_row(lines: Lines) -> Pairs:
-    return [(cell, line[0]) for line in lines for cell in line[1:]]
-
-
-def _class_a_column(lines: Lines) -> Pairs:
-    return [(cell, name) for line in lines[1:] for cell, name in zip(line, lines[0], strict=False)]
-
-
-# Of a group of forms, the one that names the most known compounds is taken.
-_FORMS: tuple[tuple[Callable[[Lines], Pairs], ...], ...] = (
-    (_by_first_name, _by_last_name),
-    (_two_columns, _two_columns_turned),
-    (_class_a_row, _class_a_column),
-)
-
-
-def _clean(pairs: Pairs, known: set[str]) -> Pairs:
-    """Return the pairs without those of which a part is missing, or whose class is a compound."""
-    missing = ("", "-666")
-    return [(a, b) for a, b in pairs if a not in missing and b not in missing and b.lower() not in known]
+def _complete(pairs: Iterable[tuple[str, str]]) -> Pairs:
+    """Return the pairs of which no part is missing."""
+    return [(a, b) for a, b in pairs if a not in ("", MISSING) and b not in ("", MISSING)]

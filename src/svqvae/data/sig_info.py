@@ -1,20 +1,29 @@
 """CMap's text tables, above all sig_info: what is known of each signature."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from svqvae.data.metadata import from_cells
+from svqvae.data.metadata import MISSING, from_cells
 from svqvae.data.text import SEPARATORS, list_some, require_sound_header, told_in_a_sentence
 
-# Today's names of columns, and those of LINCS 2020.
-_OTHER_NAMES = {"pert_iname": "cmap_name", "cell_id": "cell_iname"}
+# Columns by their names in GEO's files of signatures, and what other files call them: GEO's of single wells (inst_info)
+# and those of LINCS 2020.
+_OTHER_NAMES = {
+    "sig_id": ("inst_id", "sample_id"),
+    "pert_iname": ("cmap_name",),
+    "cell_id": ("cell_iname",),
+}
 _DEFAULTS = {"pert_type": "trt_cp", "cell_id": "unknown"}
+# Text even where all of it could be numbers, and where NA is a name.
+_TEXTS = ("sig_id", "pert_id", "pert_iname", *_DEFAULTS)
 
 
-def read_cmap_table(path: Path, argument: str, other_names: Mapping[str, str]) -> pd.DataFrame:
+def read_cmap_table(path: Path, argument: str, other_names: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Read one of CMap's text tables; quotes are text, and -666 is missing.
 
     Parameters
@@ -24,8 +33,11 @@ def read_cmap_table(path: Path, argument: str, other_names: Mapping[str, str]) -
     argument
         What the table is called in messages.
     other_names
-        Columns to be renamed where they go by another name, and that name; those that are there by neither are not
-        missed here.
+        Columns, and the other names that each may go by; those that are there by none are not missed here.
+
+    Returns
+    -------
+    (n_rows, n_columns), text; cells missing at the end of a row are empty
 
     Raises
     ------
@@ -41,22 +53,28 @@ def read_cmap_table(path: Path, argument: str, other_names: Mapping[str, str]) -
         raise ValueError(f"`{argument}` must end in {', '.join(SEPARATORS)}, each also .gz; got {path}.")
     with told_in_a_sentence(path, "table"):
         table = _read(path, SEPARATORS[suffix], "utf-8-sig")
-    table.columns = table.columns.astype(str).str.strip()
-    require_sound_header(list(table.columns), path)
-    renamed = {old: new for new, old in other_names.items() if new not in table and old in table}
-    return table.rename(columns=renamed)
+    names = table.iloc[0].str.strip().tolist()
+    require_sound_header(names, path)
+    renamed = {
+        old: new
+        for new, olds in other_names.items()
+        if new not in names
+        for old in [*filter(names.__contains__, olds)][:1]
+    }
+    return table.iloc[1:].set_axis([renamed.get(name, name) for name in names], axis=1)
 
 
 def _read(path: Path, separator: str, encoding: str) -> pd.DataFrame:
     try:
-        # Quotes are text where tabs separate.
+        # The header is read as a row: so rows longer than it are refused, and names that stand twice are seen.
         return pd.read_csv(
             path,
             sep=separator,
+            header=None,
+            # Quotes are text where tabs separate.
             quoting=csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE,
             dtype=str,
             keep_default_na=False,
-            index_col=False,
             encoding=encoding,
         )
     except UnicodeDecodeError:
@@ -70,7 +88,8 @@ def read_sig_info(path: Path) -> tuple[pd.DataFrame, list[str]]:
     Parameters
     ----------
     path
-        Text table with ``sig_id`` and ``pert_id``. Where ``pert_iname`` is missing, it is ``pert_id``.
+        Text table with ``sig_id`` and ``pert_id``. Where one of ``pert_iname`` and ``pert_id`` is missing, it is the
+        other.
 
     Returns
     -------
@@ -90,18 +109,25 @@ def read_sig_info(path: Path) -> tuple[pd.DataFrame, list[str]]:
         [f"{is_repeated.sum()} rows of sig_info left out, as their sig_id stood before."] if is_repeated.any() else []
     )
     table, ids = table[~is_repeated], ids[~is_repeated]
-    names = {"sig_id", "pert_id", "pert_iname"}
     facts = pd.DataFrame(
         {
-            column: table[column].str.strip().to_numpy() if column in names else from_cells(table[column].tolist())
+            column: _text(table[column]) if column in _TEXTS else from_cells(table[column].tolist())
             for column in table.columns
         },
         index=pd.Index(ids.to_numpy(dtype=object), name=None),
     )
     if "pert_iname" not in facts:
         facts["pert_iname"] = facts["pert_id"]
+    for column, other in (("pert_iname", "pert_id"), ("pert_id", "pert_iname")):
+        facts[column] = facts[column].where(facts[column].notna(), facts[other])
     for column, value in _DEFAULTS.items():
         if column not in facts:
             facts[column] = value
             told.append(f"sig_info has no column {column}: all signatures are taken for {value}.")
     return facts, told
+
+
+def _text(column: "pd.Series[str]") -> npt.NDArray[np.object_]:
+    """Return text with None where it is missing."""
+    cells = [cell.strip() for cell in column]
+    return np.array([None if cell in ("", MISSING) else cell for cell in cells] + [None], dtype=object)[:-1]
