@@ -73,6 +73,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         Weight of the squared distance between latents and codes; None is 2 (prototype) or 0.25 (published).
     divergence_cost
         Weight of the push away from a wrong nearest code (published); below `commitment_cost`.
+    label_smoothing
+        Share of each label that the cross-entropy spreads evenly over all classes; None is 0.3 ("dense") or 0.
     temperature
         Divides squared distances in class probabilities; None is 1 (euclidean) or 0.1 (cosine).
     n_epochs
@@ -143,6 +145,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         w_label: float = 1.0,
         commitment_cost: float | None = None,
         divergence_cost: float = 0.1,
+        label_smoothing: float | None = None,
         temperature: float | None = None,
         n_epochs: int | None = None,
         batch_size: int | None = None,
@@ -172,6 +175,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         self.w_label = w_label
         self.commitment_cost = commitment_cost
         self.divergence_cost = divergence_cost
+        self.label_smoothing = label_smoothing
         self.temperature = temperature
         self.n_epochs = n_epochs
         self.batch_size = batch_size
@@ -431,7 +435,12 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             self.module_,
             batches,
             validation,
-            loss=Loss(self.objective, parameters.resolve_weights(self), parameters.resolve_temperature(self)),
+            loss=Loss(
+                self.objective,
+                parameters.resolve_weights(self),
+                parameters.resolve_temperature(self),
+                parameters.resolve_label_smoothing(self),
+            ),
             n_epochs=n_epochs - n_settling,
             n_settling_epochs=n_settling,
             learning_rate=parameters.resolve_learning_rate(self),

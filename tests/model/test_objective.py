@@ -148,19 +148,21 @@ def test_vqvae_represents_a_sample_by_its_nearest_code(problem) -> None:
         assert terms[name].item() == pytest.approx(expected[name])
 
 
-def test_prototype_terms_equal_a_numpy_transcription() -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_prototype_terms_equal_a_numpy_transcription(smoothing: float) -> None:
     rng = np.random.default_rng(0)
     z, E, y = rng.normal(size=(N, D)), rng.normal(size=(K, D)), rng.integers(K, size=N)
     X, of_samples, of_codes = (rng.normal(size=(N, P)) for _ in range(3))
     tensors = [torch.as_tensor(array) for array in (z, E, of_codes, of_samples)]
     output = ModuleOutput(tensors[0], tensors[1], squared_distances(tensors[0], tensors[1]), tensors[2], tensors[3])
-    terms = prototype(output, Gaussian(), batch_of(torch.as_tensor(X), torch.as_tensor(y)), temperature=2.0)
+    batch = batch_of(torch.as_tensor(X), torch.as_tensor(y))
+    terms = prototype(output, Gaussian(), batch, temperature=2.0, label_smoothing=smoothing)
     logits = -((z[:, None] - E[None]) ** 2).sum(2) / 2.0
     log_shares = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     expected = {
         "sample_reconstruction": ((of_samples - X) ** 2).mean(),
         "class_reconstruction": ((of_codes - X) ** 2).mean(),
-        "label": -log_shares[np.arange(N), y].mean(),
+        "label": -(1 - smoothing) * log_shares[np.arange(N), y].mean() - smoothing * log_shares.mean(),
         "commitment": ((z - E[y]) ** 2).mean(),
     }
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected)

@@ -28,11 +28,14 @@ class Loss:
         Weight of each term, by name.
     temperature
         Temperature of the label term of the prototype objective.
+    label_smoothing
+        Share of each label that its label term spreads evenly over all classes.
     """
 
     objective: Objective
     weights: Mapping[str, float]
     temperature: float = 1.0
+    label_smoothing: float = 0.0
 
     def terms(self, output: ModuleOutput, batch: Batch, likelihood: Likelihood) -> LossTerms:
         """Return the unweighted terms of the objective, by name."""
@@ -40,7 +43,7 @@ class Loss:
             return published(output, likelihood, batch)
         if self.objective == "vqvae":
             return vqvae(output, likelihood, batch)
-        return prototype(output, likelihood, batch, self.temperature)
+        return prototype(output, likelihood, batch, self.temperature, self.label_smoothing)
 
     def total(self, terms: LossTerms) -> Tensor:
         """Return Σ weight × term."""
@@ -101,6 +104,7 @@ def prototype(
     likelihood: Likelihood,
     batch: Batch,
     temperature: float,
+    label_smoothing: float = 0.0,
 ) -> LossTerms:
     """Compute the four terms of the default objective.
 
@@ -108,8 +112,11 @@ def prototype(
 
         sample_reconstruction   error(decoder(z), x)
         class_reconstruction    error(decoder(e_y), x)
-        label                   cross-entropy(softmax(-d(z, E) / temperature), y), in nats
+        label                   cross-entropy(softmax(-d(z, E) / temperature), t_y), in nats
         commitment              mean((z - sg e_y)²)
+
+    where t_y is 1 - label_smoothing for class y and label_smoothing / K more for every class, so that no sample needs
+    to be infinitely sure (Szegedy et al., arXiv:1512.00567).
 
     The two targets of a batch differ where training images are shifted: a latent regenerates what the
     encoder saw, a code what the data hold. Source of the label term: Yang et al., arXiv:1805.03438.
@@ -119,7 +126,7 @@ def prototype(
     return {
         "sample_reconstruction": likelihood.error(output.sample_output, batch.sample_target, batch.size),
         "class_reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
-        "label": functional.cross_entropy(-output.distances / temperature, batch.y),
+        "label": functional.cross_entropy(-output.distances / temperature, batch.y, label_smoothing=label_smoothing),
         "commitment": functional.mse_loss(output.latents, output.codes[batch.y].detach()),
     }
 
