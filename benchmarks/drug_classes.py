@@ -1,11 +1,11 @@
 """Does the default model recognise the classes of compounds that it has not seen, better than plain classifiers?
 
 Real L1000 signatures of A375 cells as `svqvae l1000 --min-per-class 10 --min-compounds 3` takes them: three plates,
-z-scores clipped to ±10, compounds of a single perturbagen class. Whole compounds are held out in five folds, once a seed.
-Prints accuracy, balanced accuracy, macro F1 and the error of class profiles, mean and standard
-deviation over seeds, of the default model, of the published objective (the networks of the LINCS notebook, trained for
-100 epochs in batches of 32) and of the baselines of `svqvae evaluate` on the same folds. Nothing was chosen by these
-figures: see docs/defaults.md. Writes results/drug_classes.csv. SVQVAE_TEST_DATA names the folder of real data.
+z-scores clipped to ±10, compounds of a single perturbagen class. Whole compounds are held out in five folds, once a
+seed. Prints accuracy, balanced accuracy, macro F1 and the error of class profiles, mean and standard deviation over
+seeds, of the default model, of the published objective (the networks of the LINCS notebook, trained for 100 epochs in
+batches of 32) and of the baselines of `svqvae evaluate` on the same folds. Writes results/drug_classes.csv.
+SVQVAE_TEST_DATA names the folder of real data.
 """
 
 import argparse
