@@ -74,7 +74,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     divergence_cost
         Weight of the push away from a wrong nearest code (published); below `commitment_cost`.
     label_smoothing
-        Share of each label that the cross-entropy spreads evenly over all classes; None is 0.3 ("dense") or 0.
+        Share of each label that the cross-entropy spreads evenly over all classes (prototype).
     temperature
         Divides squared distances in class probabilities; None is 1 (euclidean) or 0.1 (cosine).
     n_epochs
@@ -145,7 +145,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         w_label: float = 1.0,
         commitment_cost: float | None = None,
         divergence_cost: float = 0.1,
-        label_smoothing: float | None = None,
+        label_smoothing: float = 0.0,
         temperature: float | None = None,
         n_epochs: int | None = None,
         batch_size: int | None = None,
@@ -439,7 +439,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                 self.objective,
                 parameters.resolve_weights(self),
                 parameters.resolve_temperature(self),
-                parameters.resolve_label_smoothing(self),
+                float(self.label_smoothing),
             ),
             n_epochs=n_epochs - n_settling,
             n_settling_epochs=n_settling,
