@@ -30,7 +30,18 @@ Data = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP, show_defau
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `svqvae fit` wrote.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-
+Label = Annotated[str, typer.Option(help="Column that holds the class of each sample.")]
+Ignore = Annotated[
+    list[str] | None, typer.Option(help="Column of numbers that is no feature, such as age; may be repeated.")
+]
+Objective = Annotated[str, typer.Option(help="prototype, published or vqvae.")]
+Likelihood = Annotated[
+    str, typer.Option(help="auto, gaussian, bounded, bernoulli, or negative_binomial for raw counts.")
+]
+Geometry = Annotated[str, typer.Option(help="euclidean or cosine.")]
+Epochs = Annotated[
+    int | None, typer.Option(help="Passes over the data.", show_default="25 to 100, for about 2,000 steps")
+]
 
 TITLES = {"training": "Training samples", "held_out": "Samples held out to watch training"}
 
@@ -53,27 +64,21 @@ def demo(
 @app.command(epilog="Example: svqvae fit signatures.h5ad --label pcl --group pert_iname --out run")
 def fit(
     data: Data,
-    label: Annotated[str, typer.Option(help="Column that holds the class of each sample.")],
+    label: Label,
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     group: Annotated[
         str | None,
         typer.Option(help="Column of what must stay together when samples are held out, such as a compound."),
     ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="Column of numbers that is no feature, such as age; may be repeated.")
-    ] = None,
-    objective: Annotated[str, typer.Option(help="prototype, published or vqvae.")] = "prototype",
+    ignore: Ignore = None,
+    objective: Objective = "prototype",
     architecture: Annotated[
         str | None, typer.Option(help="dense or conv.", show_default="conv for images, else dense")
     ] = None,
     latent_dim: Annotated[int, typer.Option(help="Number of latent dimensions.")] = 256,
-    likelihood: Annotated[
-        str, typer.Option(help="auto, gaussian, bounded, bernoulli, or negative_binomial for raw counts.")
-    ] = "auto",
-    geometry: Annotated[str, typer.Option(help="euclidean or cosine.")] = "euclidean",
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data.", show_default="25 to 100, for about 2,000 steps")
-    ] = None,
+    likelihood: Likelihood = "auto",
+    geometry: Geometry = "euclidean",
+    epochs: Epochs = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a step.", show_default="a twentieth of the data, 16 to 256")
     ] = None,
@@ -120,24 +125,18 @@ def fit(
 @app.command(epilog="Example: svqvae evaluate signatures.h5ad --label pcl --group pert_iname --out quality.json")
 def evaluate(
     data: Data,
-    label: Annotated[str, typer.Option(help="Column that holds the class of each sample.")],
+    label: Label,
     out: Annotated[Path, typer.Option(help="JSON file to write: all figures, class by class and seed by seed.")],
     group: Annotated[
         str | None, typer.Option(help="Column of what must not stand on both sides of a split, such as a compound.")
     ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="Column of numbers that is no feature, such as age; may be repeated.")
-    ] = None,
+    ignore: Ignore = None,
     folds: Annotated[int, typer.Option(help="Parts of the data, each held out once.")] = 5,
     seeds: Annotated[int, typer.Option(help="Cross-validations, each with its own folds.")] = 3,
-    objective: Annotated[str, typer.Option(help="prototype, published or vqvae.")] = "prototype",
-    likelihood: Annotated[
-        str, typer.Option(help="auto, gaussian, bounded, bernoulli, or negative_binomial for raw counts.")
-    ] = "auto",
-    geometry: Annotated[str, typer.Option(help="euclidean or cosine.")] = "euclidean",
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data.", show_default="25 to 100, for about 2,000 steps")
-    ] = None,
+    objective: Objective = "prototype",
+    likelihood: Likelihood = "auto",
+    geometry: Geometry = "euclidean",
+    epochs: Epochs = None,
     quiet: Quiet = False,
 ) -> None:
     """Tell how well classes are recognised in samples not seen, beside plain classifiers on the same folds."""

@@ -257,9 +257,7 @@ def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> i
 
             gctx.write(adata, out)
         else:
-            with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-                adata.write_h5ad(Path(scratch) / out.name)
-                (Path(scratch) / out.name).replace(out)
+            write_annotated(adata, out)
     return rows.shape[1]
 
 

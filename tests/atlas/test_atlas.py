@@ -243,7 +243,7 @@ def test_an_atlas_without_spread_knows_distances_but_no_support(atlas: ClassAtla
     assert bare.nearest(metric="cosine")["support"].isna().all()
     assert np.isnan(bare.tree("cosine").support).all()
     assert not any("support" in values for *_, values in bare.network(metric="cosine").edges(data=True))
-    with pytest.raises(ValueError, match="`pairs` must know how samples spread around their class"):
+    with pytest.raises(ValueError, match="must know how samples spread around their class to tell chance from"):
         bare.pairs("cosine")
 
 

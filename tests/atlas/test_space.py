@@ -92,8 +92,9 @@ def test_resampling_tells_how_far_it_is_and_is_a_function_of_the_seed() -> None:
 def test_without_spread_there_is_no_support_and_no_mahalanobis() -> None:
     points, counts = np.random.default_rng(0).normal(size=(3, 4)), np.ones(3, dtype=np.int64)
     space = Space(points, "euclidean", None, counts, True)
-    with pytest.raises(ValueError, match="must know how samples spread around their class for supports, p-values"):
-        next(space.resample(2, 0))
+    assert list(space.resample(2, 0)) == []
+    with pytest.raises(ValueError, match="must know how samples spread around their class to tell chance from"):
+        space.draw_errors(np.random.default_rng(0))
     with pytest.raises(ValueError, match="`n_resamples` must be a whole number of at least 0; got -1"):
         next(space.resample(-1, 0))
     with pytest.raises(ValueError, match="`metric` 'mahalanobis' must have the spread"):

@@ -213,7 +213,7 @@ class ClassAtlas:
         room = self._space(metric, space)
         values = room.dissimilarities()
         partners = relations.nearest_partners(values, k, hubness_aware)
-        drawn = room.resample(_possible(n_resamples, room), random_state, on_resample)
+        drawn = room.resample(n_resamples, random_state, on_resample)
         table = pd.DataFrame(
             {
                 "class": np.repeat(self.classes, k),
@@ -290,8 +290,10 @@ class ClassAtlas:
         if not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"`k` must be a whole number of at least 1; got {k!r}.")
         room = self._space(metric, space)
-        n, others = _possible(n_resamples, room), self._refitted(refits, metric, space)
-        return relations.network_with_support(room, self.names, k, mutual, n, random_state, on_resample, others)
+        others = self._refitted(refits, metric, space)
+        return relations.network_with_support(
+            room, self.names, k, mutual, n_resamples, random_state, on_resample, others
+        )
 
     def tree(
         self,
@@ -316,8 +318,7 @@ class ClassAtlas:
             As in `nearest`; the support of a clade is how often it would return in a second study.
         """
         room, others = self._space(metric, space), self._refitted(refits, metric, space)
-        n = _possible(n_resamples, room)
-        return build_tree(room, self.names, linkage, n, random_state, on_resample, others)
+        return build_tree(room, self.names, linkage, n_resamples, random_state, on_resample, others)
 
     def agreement(self) -> pd.DataFrame:
         """Compare all metrics in both spaces with the default.
@@ -469,11 +470,6 @@ class ClassAtlas:
 
     def _index(self, name: str = "class") -> "pd.Index[Any]":
         return pd.Index(self.classes, name=name)
-
-
-def _possible(n_resamples: int, room: Space) -> int:
-    """Return the number of resamples, none where the spread that they are drawn from is not known."""
-    return n_resamples if room.spread is not None else 0
 
 
 ARRAYS = ("counts", "codes", "decoded", "means", "center", "scale")

@@ -53,8 +53,7 @@ def write_relations(
     metric = metric or atlas.default_metric
     distances = atlas.distances(metric, space)
     make_folder(folder)
-    n = n_resamples if atlas.spread_in(space) is not None else 0
-    options: dict[str, Any] = {"n_resamples": n, "random_state": random_state, "refits": refits}
+    options: dict[str, Any] = {"n_resamples": n_resamples, "random_state": random_state, "refits": refits}
     nearest = atlas.nearest(1, metric, space, **options, on_resample=progress("nearest classes"))
     network = atlas.network(3, metric, space, **options, on_resample=progress("network"))
     tree = atlas.tree(metric, space, **options, on_resample=progress("tree"))
@@ -71,9 +70,13 @@ def write_relations(
         "clades.csv": tree.to_table().to_csv(index=False),
     }
     (folder / "pairs.csv").unlink(missing_ok=True)
-    if n and len(atlas.classes) >= MIN_CLASSES:
+    if n_resamples and atlas.spread_in(space) is not None and len(atlas.classes) >= MIN_CLASSES:
         pairs = atlas.pairs(
-            metric, space, n_permutations=n, random_state=random_state, on_resample=progress("closer than chance")
+            metric,
+            space,
+            n_permutations=n_resamples,
+            random_state=random_state,
+            on_resample=progress("closer than chance"),
         )
         texts["pairs.csv"] = pairs.to_csv(index=False)
     for name, text in texts.items():

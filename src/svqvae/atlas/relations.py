@@ -101,11 +101,6 @@ def closer_than_chance(space: Space, n_permutations: int, seed: int, on_resample
     (n_classes, n_classes) array, symmetric, 1 on the diagonal
     """
     counts, n_classes = space.counts, len(space.counts)
-    if space.spread is None:
-        raise ValueError(
-            "`pairs` must know how samples spread around their class to tell chance from; this atlas does not. Fit the "
-            "model on samples, or import it with samples."
-        )
     if n_classes < MIN_CLASSES:
         raise ValueError(f"`pairs` must have at least {MIN_CLASSES} classes to tell chance from; got {n_classes}.")
     if n_permutations < 1:

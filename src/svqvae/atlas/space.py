@@ -86,12 +86,13 @@ class Space:
         """Yield the dissimilarities in n second studies of the same sizes.
 
         What separates the class means of two studies are the errors of both, so class means are drawn anew with twice
-        the variance that the classes' sizes give them; in closed form, no sample is touched.
+        the variance that the classes' sizes give them; in closed form, no sample is touched. Yields nothing where the
+        spread within classes, from which they are drawn, is not known.
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise ValueError(f"`n_resamples` must be a whole number of at least 0; got {n!r}.")
         rng = np.random.default_rng(seed)
-        for number in range(n):
+        for number in range(n if self.spread is not None else 0):
             # The errors of both studies, on points that already hold those of the first.
             drawn = self.points + np.sqrt(2) * self.draw_errors(rng)
             yield self.dissimilarities(self.see(drawn), n_errors=3)
@@ -116,8 +117,8 @@ class Space:
     def _known_spread(self) -> Spread:
         if self.spread is None:
             raise ValueError(
-                "The atlas must know how samples spread around their class for supports, p-values and intervals; this "
-                "one does not: it had no two unlike samples of a class. Use n_resamples=0."
+                "The atlas must know how samples spread around their class to tell chance from; this one does not: it "
+                "had no two unlike samples of a class. Fit the model on samples, or import it with samples."
             )
         return self.spread
 
