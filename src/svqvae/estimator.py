@@ -30,6 +30,7 @@ from svqvae.model.networks import Pair
 from svqvae.model.objective import Loss, Objective
 from svqvae.model.quantizer import Geometry
 from svqvae.model.training import OnEpoch, train
+from svqvae.model.whitening import WhitenedEncoder
 from svqvae.progress import epoch_bar
 from svqvae.simulation import add_noise
 from svqvae.splitting import split_validation
@@ -74,7 +75,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     divergence_cost
         Weight of the push away from a wrong nearest code (published); below `commitment_cost`.
     label_smoothing
-        Share of each label that the cross-entropy spreads evenly over all classes (prototype).
+        Share of each label that the cross-entropy spreads evenly over all classes (prototype); None is 0.2 ("dense")
+        or 0.
     temperature
         Divides squared distances in class probabilities; None is 1 (euclidean) or 0.1 (cosine).
     n_epochs
@@ -145,7 +147,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         w_label: float = 1.0,
         commitment_cost: float | None = None,
         divergence_cost: float = 0.1,
-        label_smoothing: float = 0.0,
+        label_smoothing: float | None = None,
         temperature: float | None = None,
         n_epochs: int | None = None,
         batch_size: int | None = None,
@@ -431,6 +433,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         validation = self._batches(rows, index, held_out, batch_size, 0) if len(held_out) else None
         n_epochs = parameters.resolve_n_epochs(self, batches.n_batches)
         n_settling = parameters.resolve_n_settling_epochs(self, n_epochs)
+        if isinstance(self.module_.encoder, WhitenedEncoder):
+            self.module_.encoder.whitening.measure(batches.inputs, batches.y, len(self.classes_))
         history = train(
             self.module_,
             batches,
@@ -439,7 +443,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                 self.objective,
                 parameters.resolve_weights(self),
                 parameters.resolve_temperature(self),
-                float(self.label_smoothing),
+                parameters.resolve_label_smoothing(self),
             ),
             n_epochs=n_epochs - n_settling,
             n_settling_epochs=n_settling,

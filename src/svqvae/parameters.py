@@ -43,6 +43,7 @@ MAY_BE_NONE = {
     "weight_decay",
     "max_shift",
     "temperature",
+    "label_smoothing",
 }
 
 
@@ -57,6 +58,8 @@ def check_parameters(model: "SVQVAE") -> None:
         _check_number(name, getattr(model, name), least, is_least_allowed, is_whole)
     for name in ("validation_fraction", "dropout", "label_smoothing"):
         value = getattr(model, name)
+        if value is None and name in MAY_BE_NONE:
+            continue
         if not isinstance(value, int | float | np.number) or not 0 <= value < 1:
             raise ValueError(f"`{name}` must be at least 0 and below 1; got {value!r}.")
     if model.hidden is not None and not np.iterable(model.hidden):
@@ -184,6 +187,13 @@ def resolve_temperature(model: "SVQVAE") -> float:
     if model.temperature is not None:
         return float(model.temperature)
     return 0.1 if model.geometry == "cosine" else 1.0
+
+
+def resolve_label_smoothing(model: "SVQVAE") -> float:
+    """Return the label smoothing: a fifth where few samples of a table may be overfitted, none for images."""
+    if model.label_smoothing is not None:
+        return float(model.label_smoothing)
+    return 0.2 if model.architecture == "dense" else 0.0
 
 
 def resolve_n_settling_epochs(model: "SVQVAE", n_epochs: int) -> int:

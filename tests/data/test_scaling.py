@@ -26,6 +26,14 @@ def test_standard_scaling_is_that_of_scikit_learn(X) -> None:
     np.testing.assert_allclose(fit_scaling(X, "standard").apply(X), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_features_of_one_unit_share_a_scale(X) -> None:
+    alike = (X - X.mean(0)) / X.std(0) * np.linspace(1, 9, P)
+    scaling = fit_scaling(alike, "standard")
+    np.testing.assert_allclose(scaling.scale, np.sqrt(alike.var()))
+    other = np.column_stack([alike, 20 * alike[:, 0], np.full(N, 5.0)])
+    np.testing.assert_allclose(fit_scaling(other, "standard").scale, [*other[:, :-1].std(0), 1])
+
+
 def test_range_scaling_brings_the_extremes_of_all_features_to_one(X) -> None:
     scaled = fit_scaling(X, "range").apply(X)
     assert (scaled.min(), scaled.max()) == (-1, 1)

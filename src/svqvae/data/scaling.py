@@ -10,6 +10,8 @@ Kind = Literal["none", "standard", "range", "counts"]
 
 # Counts are brought to this total per sample before the logarithm, as scanpy's recipes do.
 TOTAL = 1e4
+# Features whose standard deviations differ by no more than this factor are taken to share a unit.
+ONE_UNIT = 10.0
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,10 @@ class Scaling:
     Attributes
     ----------
     kind
-        "none"; "standard": mean 0 and variance 1 per feature; "range": smallest and largest value of all features
-        to -1 and 1; "counts": log(1 + 10,000 × share of the sample's total), then as "standard".
+        "none"; "standard": mean 0 per feature, and variance 1 per feature, or 1 on average where no feature's standard
+        deviation is more than ten times another's: they then share a unit, and wide features tell more; "range":
+        smallest and largest value of all features to -1 and 1; "counts": log(1 + 10,000 × share of the sample's
+        total), then variance 1 per feature.
     center, scale
         (n_features,) or (1,), in the units of the data (of the logarithm for counts).
 
@@ -65,6 +69,9 @@ def fit_scaling(X: NDArray[np.number], kind: Kind) -> Scaling:
     scale = values.std(axis=0, dtype=np.float64)
     # Rounding leaves a constant feature a tiny spread, which must not be magnified.
     is_constant = (values.max(axis=0) == values.min(axis=0)) | (scale == 0)
+    spreads = scale[~is_constant]
+    if kind == "standard" and len(spreads) and spreads.max() <= ONE_UNIT * spreads.min():
+        scale[:] = np.sqrt((spreads**2).mean())
     return Scaling(kind, center, np.where(is_constant, 1.0, scale))
 
 

@@ -12,6 +12,7 @@ from svqvae.model import networks
 from svqvae.model.decoding import decode_own_codes
 from svqvae.model.likelihood import Likelihood, build_likelihood
 from svqvae.model.quantizer import ClassMeanCodes, Geometry, GradientCodes, squared_distances
+from svqvae.model.whitening import WhitenedEncoder, Whitening
 
 
 # Not frozen: Fabric rebuilds what a network returns.
@@ -142,6 +143,8 @@ def build_module(
         encoder, decoder = (copy.deepcopy(part) for part in architecture)
     elif architecture == "dense":
         encoder, decoder = networks.dense(n_features, latent_dim, hidden, n_features, dropout)
+        if objective == "prototype":
+            encoder = WhitenedEncoder(Whitening(n_features), encoder)
     elif architecture == "published-lincs":
         encoder, decoder = networks.published_lincs(n_features, latent_dim)
     elif image_shape is None:

@@ -1,0 +1,100 @@
+"""What the encoder of tables reads: features without outliers, equally wide in all directions within classes."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from svqvae.model.quantizer import class_sums
+
+# Share of the within-class covariance that is replaced by a sphere of the same mean variance.
+SHRINKAGE = 0.7
+# Directions whose variance is measured; along the others it is taken to be the same.
+MAX_RANK = 256
+# Rows that are enough to know the covariance of up to so many features, and rows looked at where there are more.
+MAX_ROWS, MAX_FEATURES, MAX_ROWS_WIDE = 20_000, 2_000, 1_000
+
+
+class Whitening(nn.Module):
+    """Bring outliers near, then shrink the directions in which samples of a class differ most.
+
+    w = S'^(-1/2) asinh(x). The inverse hyperbolic sine leaves small values as they are. S' = (1 - s) S / v + s I is the
+    shrunken within-class covariance of regularised discriminant analysis (Friedman, J. Am. Stat. Assoc. 84:165, 1989),
+    with v the mean variance of a feature within classes: directions in which samples of one class differ much, such as
+    dose or batch, tell little of the class. It is measured once, before training; until then w = asinh(x).
+
+    Parameters
+    ----------
+    n_features
+        Number of input features, p.
+    rank
+        Number of directions to measure.
+    """
+
+    axes: Tensor
+    gains: Tensor
+    gain: Tensor
+
+    def __init__(self, n_features: int, rank: int | None = None) -> None:
+        super().__init__()
+        rank = min(n_features, MAX_RANK) if rank is None else rank
+        self.register_buffer("axes", torch.zeros(n_features, rank))
+        self.register_buffer("gains", torch.zeros(rank))
+        self.register_buffer("gain", torch.ones(()))
+
+    @torch.no_grad()
+    def measure(self, inputs: Float[Tensor, "n features"], y: Int[Tensor, " n"], n_classes: int) -> None:
+        """Measure the directions on training samples, (n, n_features), each class with at least one."""
+        n, n_features = inputs.shape
+        counts, sums = class_sums(torch.asinh(inputs).double(), y, n_classes)
+        means = sums / counts[:, None]
+        n_most = MAX_ROWS if n_features <= MAX_FEATURES else MAX_ROWS_WIDE
+        chosen = torch.linspace(0, n - 1, min(n, n_most)).round().long()
+        residuals = torch.asinh(inputs[chosen]).double() - means[y[chosen]]
+        mean_variance = float((residuals**2).mean())
+        if mean_variance == 0:  # A single sample in each class, say.
+            return
+        variances, axes = _principal_axes(residuals, self.axes.shape[1])
+        rank = len(variances)
+        # Relative to the mean variance, so that features keep a width of about one.
+        self.gain.copy_(torch.tensor(SHRINKAGE**-0.5))
+        self.gains[:rank] = ((1 - SHRINKAGE) * variances / mean_variance + SHRINKAGE).rsqrt() - SHRINKAGE**-0.5
+        self.axes[:, :rank] = axes
+
+    def forward(self, inputs: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
+        """Return the whitened features."""
+        compressed = torch.asinh(inputs)
+        return self.gain * compressed + ((compressed @ self.axes) * self.gains) @ self.axes.T
+
+
+class WhitenedEncoder(nn.Module):
+    """An encoder that reads whitened features.
+
+    Parameters
+    ----------
+    whitening
+        (batch, n_features) to (batch, n_features).
+    network
+        (batch, n_features) to (batch, latent_dim).
+    """
+
+    def __init__(self, whitening: Whitening, network: nn.Module) -> None:
+        super().__init__()
+        self.whitening, self.network = whitening, network
+
+    def forward(self, inputs: Float[Tensor, "batch features"]) -> Float[Tensor, "batch latent"]:
+        """Return the latent of each sample."""
+        latents: Tensor = self.network(self.whitening(inputs))
+        return latents
+
+
+def _principal_axes(residuals: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return the variances along the principal axes, largest first, and the axes, (n_features, at most rank)."""
+    n, n_features = residuals.shape
+    if n < n_features:
+        values, left = torch.linalg.eigh(residuals @ residuals.T)
+        kept = values > 1e-9 * values.max()
+        values = values[kept]
+        axes = residuals.T @ (left[:, kept] / values.sqrt())
+    else:
+        values, axes = torch.linalg.eigh(residuals.T @ residuals)
+    return values.clamp_min(0).flip(0)[:rank] / n, axes.flip(1)[:, :rank]
