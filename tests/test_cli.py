@@ -147,7 +147,7 @@ def test_defaults_of_the_command_line_are_those_of_the_estimator() -> None:
 
     from svqvae import SVQVAE
 
-    ours, theirs = signature(cli.fit).parameters, SVQVAE().get_params()
+    ours, theirs = signature(cli.learning.fit).parameters, SVQVAE().get_params()
     theirs["epochs"] = theirs["n_epochs"]
     shared = set(ours) & set(theirs) - {"architecture"}
     assert {"objective", "latent_dim", "geometry", "epochs", "batch_size", "precision"} <= shared
