@@ -88,10 +88,12 @@ def test_figures_stand_in_the_card_only_where_samples_were_held_out() -> None:
 
 
 def test_what_is_not_known_is_said() -> None:
-    run = build_run(["p", "q"], data={"n_samples": 0, "n_trained": 0, "sha256": None}, image_shape=[1, 1, 2])
+    data = {"n_samples": 0, "n_trained": 0, "sha256": None, "imported": {"encode.pth": "12ab"}}
+    run = build_run(["p", "q"], data=data, image_shape=[1, 1, 2])
     card = write_card("n", run, {}, [0, 0], "other")
     assert table(card) == [["p", "unknown"], ["q", "unknown"]]
-    assert "- Unknown: the weights were imported" in card
+    assert "- Unknown: the weights were imported from encode.pth" in card
+    assert "Trained for" not in card
     assert "nothing can be simulated" in card
     assert front_matter(card)["pipeline_tag"] == "image-classification"
 

@@ -131,7 +131,7 @@ def _introduction(run: Mapping[str, Any]) -> str:
 def _classes(run: Mapping[str, Any], counts: Sequence[int]) -> str:
     names = [markdown_text(str(value)) for value in run["classes"]["values"]]
     is_known = any(counts)
-    lines = ["| class | training samples |", "|---|---:|"]
+    lines = [f"| class | {'samples' if run['data'].get('imported') else 'training samples'} |", "|---|---:|"]
     lines += [f"| {name} | {count if is_known else 'unknown'} |" for name, count in zip(names, counts, strict=True)][
         :N_CLASSES
     ]
@@ -165,11 +165,13 @@ def _limits(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 def _data(run: Mapping[str, Any]) -> str:
     data, names = run["data"], run.get("feature_names")
+    n, imported = data.get("n_samples"), data.get("imported")
     lines = []
-    if data.get("n_samples"):
-        lines += [f"- {data['n_samples']} samples, of which {data['n_trained']} trained the model"]
+    if imported:
+        lines += [f"- Unknown: the weights were imported from {', '.join(map(markdown_text, imported))}"]
+        lines += [f"- Counts and spreads were measured on {n} samples"] if n else []
     else:
-        lines += ["- Unknown: the weights were imported"]
+        lines += [f"- {n} samples, of which {data['n_trained']} trained the model"]
     if names is not None:
         rest = f" and {len(names) - N_FEATURES} more" if len(names) > N_FEATURES else ""
         shown = ", ".join(markdown_text(name) for name in names[:N_FEATURES])
@@ -201,7 +203,8 @@ def _loading(run: Mapping[str, Any]) -> str:
 def _making(run: Mapping[str, Any]) -> str:
     settings = {name: value for name, value in run["parameters"].items() if value is not None}
     versions = ", ".join(f"{package} {number}" for package, number in run["versions"].items())
+    how = "Imported" if run["data"].get("imported") else f"Trained for {run['n_iter']} epochs with seed {run['seed']}"
     return (
-        f"Trained for {run['n_iter']} epochs with seed {run['seed']} by {versions}. Parameters; those left out were "
+        f"{how} by {versions}. Parameters; those left out were "
         f"chosen from the data:\n\n```json\n{json.dumps(settings, indent=2, ensure_ascii=False)}\n```"
     )
