@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from svqvae.cli.options import ClassName, Data, Quiet, Run, Seed
-from svqvae.printing import print_agreement, print_nearest, print_ranking, say
+from svqvae.cli.options import AsJson, ClassName, Data, Quiet, Run, Seed
+from svqvae.printing import N_SHOWN, agreement_range, print_agreement, print_json, print_nearest, print_ranking, say
 
 commands = typer.Typer()
 
@@ -21,6 +21,7 @@ def annotate(
             help=".csv to write: sample, class, probability; or .h5ad: the data with latents and classes, for scanpy."
         ),
     ],
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Name the class of each sample of new data. The probabilities are not calibrated."""
@@ -28,7 +29,10 @@ def annotate(
     from svqvae.jobs import annotate_samples
 
     table = annotate_samples(run, read_table(data), out)
-    if not quiet:
+    if as_json:
+        counts = table["class"].value_counts().rename_axis("class").reset_index(name="n_samples")
+        print_json({"files": [out], "n_samples": len(table), "classes": counts})
+    elif not quiet:
         say(f"{len(table)} samples annotated: {out}")
 
 
@@ -52,6 +56,7 @@ def classes(
         typer.Option(help="Run of the same data with another seed, for how often relations return; may be repeated."),
     ] = None,
     seed: Seed = 0,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Write how classes relate, with how sure that is: nearest classes, network, tree."""
@@ -73,9 +78,16 @@ def classes(
             refits=[ClassAtlas.load(folder) for folder in refit or []],
             progress=progress,
         )
-    if not quiet:
+    metric = metric or atlas.default_metric
+    if as_json:
+        low, high = agreement_range(found["agreement"], metric, space)
+        agreement = {"same_nearest_min": low, "same_nearest_max": high}
+        print_json(
+            {"files": found["files"], "metric": metric, "space": space, "nearest": found["nearest"], **agreement}
+        )
+    elif not quiet:
         print_nearest(found["nearest"])
-        print_agreement(found["agreement"], metric or atlas.default_metric, space)
+        print_agreement(found["agreement"], metric, space)
         say(f"Relations: {out}")
 
 
@@ -87,6 +99,7 @@ def profile(
     versus: Annotated[
         str | None, typer.Option(help="The class to compare with.", show_default="all other samples")
     ] = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Write what is typical of a class, feature by feature, with intervals, p- and q-values."""
@@ -97,15 +110,16 @@ def profile(
     atlas = ClassAtlas.load(run)
     table = atlas.profile(name) if versus is None else atlas.contrast(name, versus)
     write_contrast(table, out, name if versus is None else f"{name} versus {versus}")
-    if not quiet:
-        sure = table[table["q"] <= 0.05]
+    sure = table[table["q"] <= 0.05]
+    n_up, n_down = int((sure["t"] > 0).sum()), int((sure["t"] < 0).sum())
+    if as_json:
+        found = {"n_features": len(table), "n_up": n_up, "n_down": n_down, "agreement": table.attrs["agreement"]}
+        print_json({"files": [out], "class": name, "versus": versus, **found})
+    elif not quiet:
         if atlas.profile_spread is None:
             say(f"{len(table)} features, without intervals, p- and q-values: the spread within classes is not known.")
         else:
-            say(
-                f"{len(sure)} of {len(table)} features differ at q <= 0.05: {(sure['t'] > 0).sum()} up, "
-                f"{(sure['t'] < 0).sum()} down."
-            )
+            say(f"{len(sure)} of {len(table)} features differ at q <= 0.05: {n_up} up, {n_down} down.")
             say(f"Correlation with the plain difference of class means: {table.attrs['agreement']:.3f}")
         say(f"Profile: {out}")
 
@@ -117,13 +131,16 @@ def simulate(
     n: Annotated[int, typer.Option("-n", help="Number of samples.")],
     out: Annotated[Path, typer.Option(help="File to write: .h5ad, .gctx, .gct or .csv.")],
     seed: Seed = 0,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate samples of a class."""
     from svqvae.jobs import simulate_samples
 
     n_features = simulate_samples(run, name, n, out, seed)
-    if not quiet:
+    if as_json:
+        print_json({"files": [out], "class": name, "n_samples": n, "n_features": n_features})
+    elif not quiet:
         say(f"{n} samples of {name} with {n_features} features: {out}")
 
 
@@ -152,6 +169,7 @@ def query(
     method: Annotated[str, typer.Option(help="code (latents with codes) or profile (features; may be part).")] = "code",
     top: Annotated[int | None, typer.Option(help="Classes to keep for each query.", show_default="all")] = None,
     seed: Seed = 0,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Rank the classes for each signature, or for sets of genes up and down, with how unusual the scores are."""
@@ -162,7 +180,11 @@ def query(
         answer = query_signatures(
             run, signatures, out, background=background, by=by, method=method, top=top, seed=seed, progress=progress
         )
-    if not quiet:
+    if as_json:
+        tables = {"ranking": answer.ranking, "groups": answer.groups}
+        best = {key: None if table is None else table[table["rank"] <= N_SHOWN] for key, table in tables.items()}
+        print_json({"files": answer.files, "notes": answer.notes, **best})
+    elif not quiet:
         print_ranking(answer.ranking if answer.groups is None else answer.groups)
         for note in answer.notes:
             say(note)

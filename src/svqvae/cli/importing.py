@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from svqvae.cli.options import Quiet
-from svqvae.printing import print_quality, say
+from svqvae.cli.options import AsJson, Quiet
+from svqvae.printing import print_json, print_quality, say
 
 commands = typer.Typer()
 
@@ -37,6 +37,7 @@ def l1000(
     ] = "drop",
     min_per_class: Annotated[int, typer.Option(help="Signatures that a class must have.")] = 1,
     min_compounds: Annotated[int, typer.Option(help="Compounds that a class must have.")] = 1,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Bring L1000 signatures and the perturbagen classes of their compounds together, and say what was left out."""
@@ -50,7 +51,9 @@ def l1000(
         told = prepare_signatures(
             files, sig_info, pcl, out, gene_info=gene_info, selection=selection, on_read=progress("reading")
         )
-    if not quiet:
+    if as_json:
+        print_json({"files": [out], "told": told})
+    elif not quiet:
         for sentence in told:
             say(sentence)
         say(f"Signatures: {out}")
@@ -81,13 +84,19 @@ def import_published(
         typer.Option(help="Labelled signatures of all classes, to measure counts, spread and density on."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the data that holds the class.")] = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a run folder of the authors' trained LINCS model. Its files are read as data; nothing in them is run."""
     from svqvae.published import import_run
+    from svqvae.runs import run_files
 
     model, quality = import_run(folder, names, genes, out, data, label)
-    if not quiet:
+    if as_json:
+        sizes = {"n_classes": len(model.classes_), "n_features": model.n_features_in_, "latent_dim": model.latent_dim}
+        figures = None if quality is None else quality.to_dict()
+        print_json({"files": run_files(out, "metrics.json"), **sizes, "samples": figures})
+    elif not quiet:
         say(f"{len(model.classes_)} classes, {model.n_features_in_} genes, {model.latent_dim} latent dimensions.")
         if quality is not None:
             print_quality("Samples given", quality)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from svqvae.cli.options import Data, Epochs, Geometry, Ignore, Label, Likelihood, Objective, Quiet, Seed
-from svqvae.printing import print_comparison, print_quality, say
+from svqvae.cli.options import AsJson, Data, Epochs, Geometry, Ignore, Label, Likelihood, Objective, Quiet, Seed
+from svqvae.printing import print_comparison, print_json, print_quality, say, verdict
 
 TITLES = {"training": "Training samples", "held_out": "Samples held out to watch training"}
 
@@ -17,13 +17,17 @@ commands = typer.Typer()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the run and the picture.")] = Path("demo"),
     seed: Seed = 0,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Train on scikit-learn's handwritten digits and show what came out. Takes less than a minute."""
     from svqvae.demo import run_demo
+    from svqvae.runs import run_files
 
     quality = run_demo(out, seed, verbose=not quiet)
-    if not quiet:
+    if as_json:
+        print_json({"files": run_files(out, "digits.png"), "held_out": quality.to_dict()})
+    elif not quiet:
         print_quality("Held-out digits", quality)
         say(f"Picture: {out / 'digits.png'}    Run: {out}")
 
@@ -49,16 +53,18 @@ def fit(
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a step.", show_default="a twentieth of the data, 16 to 256")
     ] = None,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int, typer.Option(help="Number of devices; 1 in this version.")] = 1,
     precision: Annotated[str, typer.Option(help="32-true, 64-true, bf16-mixed or 16-mixed.")] = "32-true",
     seed: Seed = 0,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Train on labelled data and write a run folder."""
     from svqvae.data.tables import read_table
     from svqvae.data.text import list_some
     from svqvae.jobs import drop_features, fit_run
+    from svqvae.runs import run_files
 
     adata = drop_features(read_table(data, label=label, group=group), ignore or [])
     if architecture is None:
@@ -78,7 +84,11 @@ def fit(
         "verbose": not quiet,
     }
     model, qualities = fit_run(adata, label, group, out, settings)
-    if not quiet:
+    if as_json:
+        sizes = {"n_samples": adata.n_obs, "n_features": adata.n_vars, "n_classes": len(model.classes_)}
+        figures = {name: quality.to_dict() for name, quality in qualities.items()}
+        print_json({"files": run_files(out, "metrics.json"), **sizes, "n_epochs": model.n_iter_, "metrics": figures})
+    elif not quiet:
         say(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
         say(f"{adata.n_vars} features: {list_some(adata.var_names)}")
         for name, quality in qualities.items():
@@ -104,6 +114,7 @@ def evaluate(
     likelihood: Likelihood = "auto",
     geometry: Geometry = "euclidean",
     epochs: Epochs = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Tell how well classes are recognised in samples not seen, beside plain classifiers on the same folds."""
@@ -125,7 +136,10 @@ def evaluate(
         found = evaluate_model(
             adata, label, group, out, settings, n_folds=folds, n_seeds=seeds, on_fit=progress("folds")
         )
-    if not quiet:
+    if as_json:
+        figures = {"n_samples": adata.n_obs, "n_folds": folds, "n_seeds": seeds, "methods": found.to_dict()}
+        print_json({"files": [out], **figures, "verdict": verdict(found)})
+    elif not quiet:
         apart = f", each {group} on one side" if group else ""
         print_comparison(found, f"{adata.n_obs} samples held out in {folds} folds{apart}")
         say(f"Figures: {out}")

@@ -10,6 +10,9 @@ Data = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP, show_defau
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `svqvae fit` wrote.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document, files written and main figures, in place of text.")
+]
 Label = Annotated[str, typer.Option(help="Column that holds the class of each sample.")]
 Ignore = Annotated[
     list[str] | None, typer.Option(help="Column of numbers that is no feature, such as age; may be repeated.")

@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-OWN_NETWORKS = "own"
+from svqvae.runs import OWN_NETWORKS
+
 N_CLASSES, N_FEATURES = 200, 10
 MARKDOWN_SIGNS = re.compile(r"([\\`*_\[\]<>|~#&!$])")
 

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
-from svqvae.atlas.atlas import FILE, ClassAtlas
-from svqvae.atlas.storage import RUN, TENSORS, make_folder, read_run, write_whole
+from svqvae.atlas.atlas import ClassAtlas
+from svqvae.atlas.storage import make_folder, read_run, write_whole
 from svqvae.estimator import SVQVAE
-from svqvae.export.card import OWN_NETWORKS, write_card
+from svqvae.export.card import write_card
+from svqvae.runs import OWN_NETWORKS, run_files
 
 CARD = "README.md"
-OPTIONAL = ("history.csv", "metrics.json")
+METRICS = "metrics.json"
 
 
 def export_hub(folder: Path | str, out: Path | str, license_name: str = "other") -> list[Path]:
@@ -40,7 +41,7 @@ def export_hub(folder: Path | str, out: Path | str, license_name: str = "other")
     ...     SVQVAE(random_state=0, n_epochs=5).fit(X, y).save(Path(folder) / "run")
     ...     files = export_hub(Path(folder) / "run", Path(folder) / "iris", "mit")
     >>> [file.name for file in files]
-    ['model.safetensors', 'run.json', 'atlas.safetensors', 'history.csv', 'README.md']
+    ['model.safetensors', 'atlas.safetensors', 'run.json', 'history.csv', 'README.md']
     """
     folder, out = Path(folder), Path(out)
     _, run = read_run(folder)
@@ -52,14 +53,14 @@ def export_hub(folder: Path | str, out: Path | str, license_name: str = "other")
             f"`--out` must have no {CARD} yet, since it might be yours; {out} has one. Move it away, or give another "
             "folder."
         )
-    path = folder / "metrics.json"
+    path = folder / METRICS
     try:
         metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
         raise ValueError(f"{path} must be JSON; it is damaged: {error}. Remove it, or fit the model anew.") from None
     card = write_card(out.resolve().name, run, metrics, atlas.counts.tolist(), license_name)
     make_folder(out)
-    names = [TENSORS, RUN, FILE, *(name for name in OPTIONAL if (folder / name).is_file())]
+    names = [file.name for file in run_files(folder, METRICS) if file.is_file()]
     if out.resolve() != folder.resolve():
         for name in names:
             write_whole(out / name, (folder / name).read_bytes())
