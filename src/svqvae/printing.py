@@ -80,7 +80,7 @@ def say(text: str) -> None:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document; what is not known, NaN elsewhere, is null."""
-    print(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
+    print(json.dumps(_plain(document), indent=2, allow_nan=False))  # noqa: T201
 
 
 def _plain(value: Any) -> Any:

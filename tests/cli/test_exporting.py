@@ -42,6 +42,7 @@ def test_a_hub_folder_loads(run: Run, folder: Path, tmp_path: Path, capfd: pytes
     ("arguments", "message"),
     [
         (["--format", "pickle"], "`--format` must be one of onnx, hub; got 'pickle'."),
+        (["--format", "onnx", "--out", "folder"], "`--out` must end in .onnx with --format onnx; got folder."),
         (["--format", "hub"], "`--out` must be given with --format hub"),
         (["--format", "onnx", "--license", "mit"], "`--license` must go with --format hub"),
         ([], "Missing option '--format'"),

@@ -1,16 +1,20 @@
 """The ONNX graph says what the estimator says, in ONNX Runtime."""
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from svqvae import SVQVAE
 from svqvae.export import onnx_graph
 from svqvae.export.onnx_graph import export_onnx
+from svqvae.model import inference
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
@@ -115,3 +119,39 @@ def test_without_the_extra_one_sentence_says_what_to_install(
     monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(ModuleNotFoundError, match=r'onnxscript cannot be found\. Run pip install "svqvae\[onnx\]"'):
         export_onnx(named, tmp_path / "model.onnx")
+
+
+class Fickle(nn.Linear):
+    """A layer whose path depends on the data, which no graph can hold."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return super().forward(rows if rows.sum() > 0 else -rows)
+
+
+def test_networks_that_cannot_be_exported_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pair = (Fickle(30, 4), nn.Linear(4, 30))
+    model = SVQVAE(**SHORT, architecture=pair, latent_dim=4).fit(TABLE, y)
+    with pytest.raises(ValueError, match=r"must have an encoder that torch\.onnx can export"):
+        export_onnx(model, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::svqvae.atlas.health.CodeHealthWarning")
+def test_the_published_model_agrees_on_real_signatures(real_file: Callable[[str], Path], tmp_path: Path) -> None:
+    from svqvae.data import gctx
+    from svqvae.data.l1000 import rename_genes
+    from svqvae.published import read_published
+
+    saved = real_file("lincs/reference_model")
+    model = read_published(saved, saved / "pcl_names.csv", real_file("lincs/landmark_genes.tsv"))
+    adata = rename_genes(gctx.read(min(real_file("lincs/a375").glob("*.gctx"))), model.feature_names_in_)
+    X = np.clip(adata[:, list(model.feature_names_in_)].to_df(), -10, 10)
+    export_onnx(model, tmp_path / "model.onnx")
+    index, probability, latent = start(tmp_path / "model.onnx").run(None, {"X": X.to_numpy(np.float64)})
+    assert len(X) > 300
+    np.testing.assert_array_equal(model.classes_[index], model.predict(X))
+    np.testing.assert_allclose(probability, model.predict_proba(X), atol=1e-5, rtol=0)
+    # Sums of 978 values of up to 10 round in single precision, by as much in the estimator as in the graph.
+    exact = inference.encode(copy.deepcopy(model.module_).double(), torch.as_tensor(X.to_numpy(np.float64))).numpy()
+    ours, theirs = (np.abs(found - exact).max() for found in (latent, model.transform(X)))
+    assert ours <= 2 * theirs

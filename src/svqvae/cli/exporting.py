@@ -43,6 +43,8 @@ def export(
         raise ValueError(
             f"`--license` must go with --format hub; got {license_name!r} with --format onnx. Leave it out."
         )
+    if kind == "onnx" and out is not None and out.suffix.lower() != ".onnx":
+        raise ValueError(f"`--out` must end in .onnx with --format onnx; got {out.name}.")
     if out is None or kind == "onnx":
         from svqvae.estimator import SVQVAE
         from svqvae.export.onnx_graph import export_onnx

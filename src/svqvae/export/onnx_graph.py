@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from sklearn.utils.validation import check_is_fitted
@@ -95,6 +95,8 @@ def export_onnx(model: "SVQVAE", path: Path | str) -> "ModelProto":
     ------
     ModuleNotFoundError
         Where the extra `onnx` is not installed.
+    ValueError
+        Where the encoder is one's own and torch cannot export it.
 
     Examples
     --------
@@ -122,25 +124,36 @@ def export_onnx(model: "SVQVAE", path: Path | str) -> "ModelProto":
     check_is_fitted(model)
     path = Path(path)
     check_file(path)
-    probe = torch.zeros(N_PROBES, *model.sample_shape_, dtype=torch.float64)
-    with _quiet():
-        program: Any = torch.onnx.export(
-            Inference(model),
-            (probe,),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_shapes={INPUT: {0: torch.export.Dim("n")}},
-            opset_version=OPSET,
-            external_data=False,
-            verbose=False,
-        )
-    graph: ModelProto = program.model_proto
+    graph = _trace(model)
     _strip(graph)
     _describe(graph, model)
     onnx.checker.check_model(graph, full_check=True)
     write_whole(path, graph.SerializeToString())
     return graph
+
+
+def _trace(model: "SVQVAE") -> "ModelProto":
+    """Return the graph as torch exports it."""
+    probe = torch.zeros(N_PROBES, *model.sample_shape_, dtype=torch.float64)
+    try:
+        with _quiet():
+            program: Any = torch.onnx.export(
+                Inference(model),
+                (probe,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes={INPUT: {0: torch.export.Dim("n")}},
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ValueError(
+            "`model` must have an encoder that torch.onnx can export for any number of samples; got a "
+            f"{type(model.module_.encoder).__name__} on which it fails. The error above says where."
+        ) from error
+    return cast("ModelProto", program.model_proto)
 
 
 def _strip(graph: "ModelProto") -> None:
