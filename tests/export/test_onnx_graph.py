@@ -29,10 +29,10 @@ SHORT: dict[str, Any] = {"n_epochs": 2, "random_state": 0}
 
 
 class UnitRows(nn.Module):
-    """A step of one's own: values clipped, rows brought to unit length."""
+    """A step of one's own: values clipped and compressed, rows brought to unit length."""
 
     def forward(self, rows: Tensor) -> Tensor:
-        clipped = rows.clamp(-3, 3)
+        clipped = torch.asinh(rows.clamp(-3, 3))
         return clipped / clipped.norm(dim=1, keepdim=True).clamp_min(1e-6)
 
 

@@ -1,12 +1,18 @@
 """Commands that train: demo, fit, evaluate."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from svqvae.cli.options import AsJson, Data, Epochs, Geometry, Ignore, Label, Likelihood, Objective, Quiet, Seed
 from svqvae.printing import print_comparison, print_json, print_quality, say, verdict
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from svqvae.estimator import SVQVAE
+    from svqvae.evaluation import Quality
 
 TITLES = {"training": "Training samples", "held_out": "Samples held out to watch training"}
 
@@ -62,7 +68,6 @@ def fit(
 ) -> None:
     """Train on labelled data and write a run folder."""
     from svqvae.data.tables import read_table
-    from svqvae.data.text import list_some
     from svqvae.jobs import drop_features, fit_run
     from svqvae.runs import run_files
 
@@ -89,14 +94,20 @@ def fit(
         figures = {name: quality.to_dict() for name, quality in qualities.items()}
         print_json({"files": run_files(out, "metrics.json"), **sizes, "n_epochs": model.n_iter_, "metrics": figures})
     elif not quiet:
-        say(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
-        say(f"{adata.n_vars} features: {list_some(adata.var_names)}")
-        for name, quality in qualities.items():
-            print_quality(TITLES[name], quality)
-        if "held_out" not in qualities:
-            unused = f", and --group {group} was of no use" if group else ""
-            say(f"No samples were held out{unused}: new samples will not do as well as the training samples.")
+        _print_fit(adata, model, qualities, group)
         say(f"Run: {out}")
+
+
+def _print_fit(adata: "AnnData", model: "SVQVAE", qualities: "dict[str, Quality]", group: str | None) -> None:
+    from svqvae.data.text import list_some
+
+    say(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
+    say(f"{adata.n_vars} features: {list_some(adata.var_names)}")
+    for name, quality in qualities.items():
+        print_quality(TITLES[name], quality)
+    if "held_out" not in qualities:
+        unused = f", and --group {group} was of no use" if group else ""
+        say(f"No samples were held out{unused}: new samples will not do as well as the training samples.")
 
 
 @commands.command(epilog="Example: svqvae evaluate signatures.h5ad --label pcl --group pert_iname --out quality.json")
