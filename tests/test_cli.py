@@ -142,18 +142,6 @@ def test_import_does_not_load_torch(statement: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_defaults_of_the_command_line_are_those_of_the_estimator() -> None:
-    from inspect import signature
-
-    from svqvae import SVQVAE
-
-    ours, theirs = signature(cli.fit).parameters, SVQVAE().get_params()
-    theirs["epochs"] = theirs["n_epochs"]
-    shared = set(ours) & set(theirs) - {"architecture"}
-    assert {"objective", "latent_dim", "geometry", "epochs", "batch_size", "precision"} <= shared
-    assert {name: ours[name].default for name in shared} == {name: theirs[name] for name in shared}
-
-
 @pytest.mark.filterwarnings("ignore:Decoded codes miss")
 def test_classes_writes_how_they_relate(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--out", tmp_path / "relations", "--resamples", 20, "--refit", folder, "--refit", folder)

@@ -315,7 +315,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
 
         They are those of the label term and not calibrated: where samples are few, they are too sure.
         """
-        logits = -self._distances(X).astype(np.float64) / parameters.resolve_temperature(self)
+        logits = -self._distances(X) / parameters.resolve_temperature(self)
         shares = np.exp(logits - logits.max(1, keepdims=True))
         return np.asarray(shares / shares.sum(1, keepdims=True), dtype=np.float32)
 
@@ -497,9 +497,9 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         chunks = (rows[start : start + 8192] for start in range(0, len(rows), 8192))
         return torch.cat([inference.encode(self.module_, self._to_tensor(chunk)) for chunk in chunks])
 
-    def _distances(self, X: Any) -> NDArray[np.float32]:
+    def _distances(self, X: Any) -> NDArray[np.float64]:
         latents = self._encode(self._rows(X))
-        distances: NDArray[np.float32] = inference.distances(self.module_, latents).numpy()
+        distances: NDArray[np.float64] = inference.distances(self.module_, latents).numpy()
         return distances
 
     def _decode(self, latents: Tensor, sizes: Tensor) -> NDArray[np.float64]:

@@ -1,6 +1,9 @@
 """What the commands print: tables and plain lines on standard output."""
 
+import json
 import sys
+from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,12 +37,17 @@ def print_nearest(nearest: "pd.DataFrame") -> None:
 
 def print_agreement(agreement: "pd.DataFrame", metric: str, space: str) -> None:
     """Say how far other metrics and the other space agree."""
-    others = agreement[(agreement["metric"] != metric) | (agreement["space"] != space)]
-    low, high = others["same_nearest"].min(), others["same_nearest"].max()
+    low, high = agreement_range(agreement, metric, space)
     say(
         f"Other metrics and spaces name the same nearest class for {low:.0%} to {high:.0%} of classes: "
         "see agreement.csv."
     )
+
+
+def agreement_range(agreement: "pd.DataFrame", metric: str, space: str) -> tuple[float, float]:
+    """Return the least and the largest share of classes whose nearest class other metrics and spaces name too."""
+    others = agreement[(agreement["metric"] != metric) | (agreement["space"] != space)]
+    return float(others["same_nearest"].min()), float(others["same_nearest"].max())
 
 
 def print_ranking(ranking: "pd.DataFrame") -> None:
@@ -68,6 +76,26 @@ def say(text: str) -> None:
     from rich.console import Console
 
     Console(soft_wrap=True, highlight=False).print(text, markup=False)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document; what is not known, NaN elsewhere, is null."""
+    print(json.dumps(_plain(document), indent=2, allow_nan=False))  # noqa: T201
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: tables as a list of rows, paths as text."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict("records")
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
 
 
 def print_quality(title: str, quality: "Quality") -> None:

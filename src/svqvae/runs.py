@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from svqvae.atlas.atlas import ClassAtlas
-from svqvae.atlas.storage import read_run, write_run, write_whole
+from svqvae.atlas.atlas import FILE, ClassAtlas
+from svqvae.atlas.storage import RUN, TENSORS, read_run, write_run, write_whole
 from svqvae.building import build
 from svqvae.data.scaling import Scaling
 
@@ -22,6 +22,7 @@ Model = TypeVar("Model", bound="SVQVAE")
 
 PACKAGES = ("svqvae", "torch", "lightning-fabric", "scikit-learn", "numpy", "scipy", "pandas", "anndata")
 OWN_NETWORKS = "own"
+HISTORY = "history.csv"
 
 
 def write_model(model: "SVQVAE", folder: Path) -> None:
@@ -54,7 +55,12 @@ def write_model(model: "SVQVAE", folder: Path) -> None:
     write_run(folder, tensors, run)
     text = io.StringIO()
     model.history_.to_csv(text, index=False)
-    write_whole(folder / "history.csv", text.getvalue().encode())
+    write_whole(folder / HISTORY, text.getvalue().encode())
+
+
+def run_files(folder: Path, *others: str) -> list[Path]:
+    """Return the paths of what `write_model` writes into a folder, and of other files there."""
+    return [folder / name for name in (TENSORS, FILE, RUN, HISTORY, *others)]
 
 
 def read_model(kind: type[Model], folder: Path, architecture: Any) -> Model:
@@ -83,7 +89,7 @@ def read_model(kind: type[Model], folder: Path, architecture: Any) -> Model:
     if not np.array_equal(model.atlas_.codes, model.codebook_.astype(np.float32)):
         raise ValueError(f"{folder} must hold the model and the atlas of one fit; their codes differ. Fit it anew.")
     model.noise_ = tensors["noise"]
-    path = folder / "history.csv"
+    path = folder / HISTORY
     model.history_ = pd.read_csv(path) if path.is_file() else pd.DataFrame()
     return model
 

@@ -48,7 +48,7 @@ def write_relations(
     Returns
     -------
     dict
-        ``nearest``, ``agreement`` (tables), ``network`` and ``tree``.
+        ``nearest``, ``agreement`` (tables), ``network``, ``tree`` and ``files`` (paths).
     """
     metric = metric or atlas.default_metric
     distances = atlas.distances(metric, space)
@@ -81,7 +81,8 @@ def write_relations(
         texts["pairs.csv"] = pairs.to_csv(index=False)
     for name, text in texts.items():
         write_whole(folder / name, text.encode())
-    return {"nearest": nearest, "agreement": agreement, "network": network, "tree": tree}
+    files = [folder / name for name in texts]
+    return {"nearest": nearest, "agreement": agreement, "network": network, "tree": tree, "files": files}
 
 
 def gephi_tables(network: "nx.Graph[Any]") -> tuple[pd.DataFrame, pd.DataFrame]:

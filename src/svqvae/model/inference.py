@@ -40,9 +40,12 @@ def decode_exactly(
 
 @torch.inference_mode()
 def distances(module: SVQVAEModule, latents: Float[Tensor, "n latent"]) -> Float[Tensor, "n classes"]:
-    """Return the squared distance of each latent to each code in the module's geometry."""
-    codes = module.quantizer.codes
-    return _in_chunks(lambda rows: squared_distances(rows, codes, module.geometry), latents.to(codes.dtype))
+    """Return the squared distance of each latent to each code in the module's geometry, in double precision.
+
+    A distance is a small difference of large squares; in single precision its rounding would show in probabilities.
+    """
+    codes = module.quantizer.codes.double()
+    return _in_chunks(lambda rows: squared_distances(rows.double(), codes, module.geometry), latents)
 
 
 def _in_chunks(run: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:

@@ -1,0 +1,77 @@
+"""The command line: parse, check, call, print. What is said here is said by the rooms below."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from svqvae.cli import asking, exporting, importing, learning
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: svqvae demo",
+)
+for room in (learning, asking, importing, exporting):
+    app.add_typer(room.commands)
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        from svqvae import __version__
+
+        typer.echo(f"svqvae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Learn one code per class and one latent vector per sample from labelled data."""
+
+
+def _complain(sentence: str) -> None:
+    print(f"svqvae: {sentence}", file=sys.stderr)  # noqa: T201
+
+
+def _warn_once() -> Callable[..., None]:
+    """Return what shows a warning, and nothing where the same was shown before, wherever it was raised."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            _complain(f"warning: {message}")
+
+    return show
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line; a mistake in the input ends with one sentence on standard error and status 2."""
+    warnings.showwarning = _warn_once()
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        status: Any = app(args=arguments, prog_name="svqvae", standalone_mode=False)
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
+        _complain(str(error))
+        status = 2
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        if message := error.format_message():
+            _complain(message)
+        status = getattr(error, "exit_code", 2)
+    if status == 130:
+        _complain("stopped.")
+    sys.exit(status if isinstance(status, int) else 0)

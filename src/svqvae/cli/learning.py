@@ -1,0 +1,156 @@
+"""Commands that train: demo, fit, evaluate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from svqvae.cli.options import AsJson, Data, Epochs, Geometry, Ignore, Label, Likelihood, Objective, Quiet, Seed
+from svqvae.printing import print_comparison, print_json, print_quality, say, verdict
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from svqvae.estimator import SVQVAE
+    from svqvae.evaluation import Quality
+
+TITLES = {"training": "Training samples", "held_out": "Samples held out to watch training"}
+
+commands = typer.Typer()
+
+
+@commands.command(epilog="Example: svqvae demo --out demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the run and the picture.")] = Path("demo"),
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train on scikit-learn's handwritten digits and show what came out. Takes less than a minute."""
+    from svqvae.demo import run_demo
+    from svqvae.runs import run_files
+
+    quality = run_demo(out, seed, verbose=not quiet)
+    if as_json:
+        print_json({"files": run_files(out, "digits.png"), "held_out": quality.to_dict()})
+    elif not quiet:
+        print_quality("Held-out digits", quality)
+        say(f"Picture: {out / 'digits.png'}    Run: {out}")
+
+
+@commands.command(epilog="Example: svqvae fit signatures.h5ad --label pcl --group pert_iname --out run")
+def fit(
+    data: Data,
+    label: Label,
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column of what must stay together when samples are held out, such as a compound."),
+    ] = None,
+    ignore: Ignore = None,
+    objective: Objective = "prototype",
+    architecture: Annotated[
+        str | None, typer.Option(help="dense or conv.", show_default="conv for images, else dense")
+    ] = None,
+    latent_dim: Annotated[int, typer.Option(help="Number of latent dimensions.")] = 256,
+    likelihood: Likelihood = "auto",
+    geometry: Geometry = "euclidean",
+    epochs: Epochs = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples a step.", show_default="a twentieth of the data, 16 to 256")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[int, typer.Option(help="Number of devices; 1 in this version.")] = 1,
+    precision: Annotated[str, typer.Option(help="32-true, 64-true, bf16-mixed or 16-mixed.")] = "32-true",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train on labelled data and write a run folder."""
+    from svqvae.data.tables import read_table
+    from svqvae.jobs import drop_features, fit_run
+    from svqvae.runs import run_files
+
+    adata = drop_features(read_table(data, label=label, group=group), ignore or [])
+    if architecture is None:
+        architecture = "conv" if "image_shape" in adata.uns else "dense"
+    settings = {
+        "objective": objective,
+        "architecture": architecture,
+        "latent_dim": latent_dim,
+        "likelihood": likelihood,
+        "geometry": geometry,
+        "n_epochs": epochs,
+        "batch_size": batch_size,
+        "accelerator": accelerator,
+        "devices": devices,
+        "precision": precision,
+        "random_state": seed,
+        "verbose": not quiet,
+    }
+    model, qualities = fit_run(adata, label, group, out, settings)
+    if as_json:
+        sizes = {"n_samples": adata.n_obs, "n_features": adata.n_vars, "n_classes": len(model.classes_)}
+        figures = {name: quality.to_dict() for name, quality in qualities.items()}
+        print_json({"files": run_files(out, "metrics.json"), **sizes, "n_epochs": model.n_iter_, "metrics": figures})
+    elif not quiet:
+        _print_fit(adata, model, qualities, group)
+        say(f"Run: {out}")
+
+
+def _print_fit(adata: "AnnData", model: "SVQVAE", qualities: "dict[str, Quality]", group: str | None) -> None:
+    from svqvae.data.text import list_some
+
+    say(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
+    say(f"{adata.n_vars} features: {list_some(adata.var_names)}")
+    for name, quality in qualities.items():
+        print_quality(TITLES[name], quality)
+    if "held_out" not in qualities:
+        unused = f", and --group {group} was of no use" if group else ""
+        say(f"No samples were held out{unused}: new samples will not do as well as the training samples.")
+
+
+@commands.command(epilog="Example: svqvae evaluate signatures.h5ad --label pcl --group pert_iname --out quality.json")
+def evaluate(
+    data: Data,
+    label: Label,
+    out: Annotated[Path, typer.Option(help="JSON file to write: all figures, class by class and seed by seed.")],
+    group: Annotated[
+        str | None, typer.Option(help="Column of what must not stand on both sides of a split, such as a compound.")
+    ] = None,
+    ignore: Ignore = None,
+    folds: Annotated[int, typer.Option(help="Parts of the data, each held out once.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Cross-validations, each with its own folds.")] = 3,
+    objective: Objective = "prototype",
+    likelihood: Likelihood = "auto",
+    geometry: Geometry = "euclidean",
+    epochs: Epochs = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell how well classes are recognised in samples not seen, beside plain classifiers on the same folds."""
+    from svqvae.data.tables import read_table
+    from svqvae.jobs import drop_features, evaluate_model
+    from svqvae.progress import part_bars
+
+    if seeds < 1:
+        raise ValueError(f"`--seeds` must be 1 or more; got {seeds}.")
+    adata = drop_features(read_table(data, label=label, group=group), ignore or [])
+    settings = {
+        "architecture": "conv" if "image_shape" in adata.uns else "dense",
+        "objective": objective,
+        "likelihood": likelihood,
+        "geometry": geometry,
+        "n_epochs": epochs,
+    }
+    with part_bars(not quiet) as progress:
+        found = evaluate_model(
+            adata, label, group, out, settings, n_folds=folds, n_seeds=seeds, on_fit=progress("folds")
+        )
+    if as_json:
+        figures = {"n_samples": adata.n_obs, "n_folds": folds, "n_seeds": seeds, "methods": found.to_dict()}
+        print_json({"files": [out], **figures, "verdict": verdict(found)})
+    elif not quiet:
+        apart = f", each {group} on one side" if group else ""
+        print_comparison(found, f"{adata.n_obs} samples held out in {folds} folds{apart}")
+        say(f"Figures: {out}")

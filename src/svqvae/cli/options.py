@@ -1,0 +1,28 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DATA_HELP = ".h5ad, .gctx, .gct, .csv, .tsv, .parquet, or a folder of IDX image files (label column: label)."
+Data = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `svqvae fit` wrote.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document, files written and main figures, in place of text.")
+]
+Label = Annotated[str, typer.Option(help="Column that holds the class of each sample.")]
+Ignore = Annotated[
+    list[str] | None, typer.Option(help="Column of numbers that is no feature, such as age; may be repeated.")
+]
+Objective = Annotated[str, typer.Option(help="prototype, published or vqvae.")]
+Likelihood = Annotated[
+    str, typer.Option(help="auto, gaussian, bounded, bernoulli, or negative_binomial for raw counts.")
+]
+Geometry = Annotated[str, typer.Option(help="euclidean or cosine.")]
+Epochs = Annotated[
+    int | None, typer.Option(help="Passes over the data.", show_default="25 to 100, for about 2,000 steps")
+]
+ClassName = Annotated[str, typer.Argument(metavar="CLASS", help="A class.", show_default=False)]

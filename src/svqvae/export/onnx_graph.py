@@ -1,0 +1,202 @@
+"""A fitted model as an ONNX graph, for programs without torch: scaling, encoder, nearest code, probabilities."""
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from svqvae.atlas.storage import check_file, write_whole
+from svqvae.data.scaling import TOTAL
+from svqvae.model.quantizer import squared_distances
+from svqvae.parameters import resolve_temperature
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from svqvae.estimator import SVQVAE
+
+# ONNX 1.13 of December 2022: read by ONNX Runtime from 1.14 on.
+OPSET = 18
+INPUT = "X"
+OUTPUTS = ("class_index", "probability", "latent")
+NEEDED = ("onnx", "onnxscript")
+# Any number of samples but one, which the exporter would take for a fixed size.
+N_PROBES = 3
+
+
+class Inference(nn.Module):
+    """What `SVQVAE` does with new samples, as one module: from the units of X to class, probabilities and latent.
+
+    The network runs in single precision. What would lose digits there, the scaling of the features and the
+    distances to the codes, runs in double, as in the estimator.
+
+    Parameters
+    ----------
+    model
+        Fitted; its network is copied.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, model: "SVQVAE") -> None:
+        super().__init__()
+        module = copy.deepcopy(model.module_).float()
+        self.module = module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.kind = model.scaling_.kind
+        self.register_buffer("center", torch.as_tensor(model.scaling_.center))
+        self.register_buffer("scale", torch.as_tensor(model.scaling_.scale))
+        self.image_shape = model.image_shape_
+        self.temperature = resolve_temperature(model)
+        self.eval()
+
+    def forward(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return class index, (n,), probabilities, (n, n_classes), and latents, (n, latent_dim), of X, (n, ...)."""
+        rows = X.flatten(1)
+        if self.kind == "counts":
+            totals = rows.sum(1, keepdim=True).clamp_min(1.0)
+            rows = torch.log1p(rows * (TOTAL / totals))
+        if self.kind != "none":
+            rows = (rows - self.center) / self.scale
+        scaled = rows.float()
+        latents = self.module.encode(scaled.reshape(-1, *self.image_shape) if self.image_shape else scaled)
+        codes = self.module.quantizer.codes
+        distances = squared_distances(latents.double(), codes.double(), self.module.geometry)
+        probabilities = torch.softmax(-distances / self.temperature, 1).float()
+        return distances.argmin(1), probabilities, latents
+
+
+def export_onnx(model: "SVQVAE", path: Path | str) -> "ModelProto":
+    """Write a fitted model as ONNX and return what was written.
+
+    The graph takes ``X`` in the units and the shape of the fit, in double precision, any number of samples, and gives
+    ``class_index`` (n,), the place of the nearest code's class among the classes; ``probability`` (n, n_classes), as
+    `SVQVAE.predict_proba`; ``latent`` (n, latent_dim), as `SVQVAE.transform`. It checks nothing: NaN gives NaN. The
+    metadata hold, as JSON, ``classes`` and ``feature_names`` in their order, and ``svqvae``: what was exported.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    path
+        File to write, whole or not at all.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Where the extra `onnx` is not installed.
+    ValueError
+        Where the encoder is one's own and torch cannot export it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np, onnxruntime
+    >>> from sklearn.datasets import load_iris
+    >>> from svqvae import SVQVAE
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = SVQVAE(random_state=0, n_epochs=20).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = export_onnx(model, Path(folder) / "iris.onnx")
+    ...     session = onnxruntime.InferenceSession(Path(folder) / "iris.onnx")
+    >>> class_index, probability, latent = session.run(None, {"X": X.astype(np.float64)})
+    >>> bool((model.classes_[class_index] == model.predict(X)).all())
+    True
+    """
+    absent = [name for name in NEEDED if find_spec(name) is None]
+    if absent:
+        raise ModuleNotFoundError(
+            f"ONNX files need the packages {' and '.join(NEEDED)}; {' and '.join(absent)} cannot be found. "
+            'Run pip install "svqvae[onnx]".'
+        )
+    import onnx
+
+    check_is_fitted(model)
+    path = Path(path)
+    check_file(path)
+    graph = _trace(model)
+    _strip(graph)
+    _describe(graph, model)
+    onnx.checker.check_model(graph, full_check=True)
+    write_whole(path, graph.SerializeToString())
+    return graph
+
+
+def _trace(model: "SVQVAE") -> "ModelProto":
+    """Return the graph as torch exports it."""
+    probe = torch.zeros(N_PROBES, *model.sample_shape_, dtype=torch.float64)
+    try:
+        with _quiet():
+            program: Any = torch.onnx.export(
+                Inference(model),
+                (probe,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes={INPUT: {0: torch.export.Dim("n")}},
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ValueError(
+            "`model` must have an encoder that torch.onnx can export for any number of samples; got a "
+            f"{type(model.module_.encoder).__name__} on which it fails. The error above says where."
+        ) from error
+    return cast("ModelProto", program.model_proto)
+
+
+def _strip(graph: "ModelProto") -> None:
+    """Drop what the exporter notes about its own code, which includes the folders of this machine."""
+    parts: list[Any] = [*graph.graph.node, *graph.graph.input, *graph.graph.output]
+    for part in [*parts, *graph.graph.value_info, *graph.graph.initializer, graph.graph]:
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+def _describe(graph: "ModelProto", model: "SVQVAE") -> None:
+    """Write names into the metadata, as JSON."""
+    names = getattr(model, "feature_names_in_", None)
+    facts = {
+        "version": version("svqvae"),
+        "objective": model.objective,
+        "geometry": model.geometry,
+        "temperature": resolve_temperature(model),
+        "scaling": model.scaling_.kind,
+        "seed": model.seed_,
+        "data": model.data_,
+    }
+    described = {
+        "classes": model.classes_.tolist(),
+        "feature_names": None if names is None else [str(name) for name in names],
+        "svqvae": facts,
+    }
+    graph.ClearField("metadata_props")
+    for key, value in described.items():
+        graph.metadata_props.add(key=key, value=json.dumps(value, ensure_ascii=False))
+    graph.producer_name, graph.producer_version = "svqvae", version("svqvae")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the exporter tells about itself: absent packages that it could also translate, coming changes."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
