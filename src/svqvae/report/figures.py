@@ -1,0 +1,228 @@
+"""Numbers as positions: curves, matrices and the map. Templates turn them into SVG; nothing here writes markup."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from svqvae.report.pictures import shades
+
+Array = NDArray[np.float64]
+
+# Classes up to which cells of a matrix carry numbers, and rows carry names.
+MAX_NUMBERS, MAX_NAMED_ROWS = 16, 90
+# Classes up to which each has a colour of its own; the colours are those of the style sheet.
+MAX_COLOURS = 10
+LETTER = 6.6
+TERMS = {
+    "sample_reconstruction": "Sample reconstruction",
+    "class_reconstruction": "Class reconstruction",
+    "label": "Label (cross-entropy)",
+    "commitment": "Commitment",
+    "reconstruction": "Reconstruction",
+    "codebook": "Codebook",
+    "codebook_divergence": "Codebook divergence",
+    "divergence": "Divergence",
+    "loss": "Loss, all terms weighted",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear map from numbers to positions."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return the position of a number, to a hundredth."""
+        span = self.high - self.low
+        share = (value - self.low) / span if span else 0.5
+        return round(self.start + share * (self.end - self.start), 2)
+
+    def ticks(self, n: int) -> list[dict[str, Any]]:
+        """Return at most n + 1 round numbers within the range, with their positions."""
+        values = MaxNLocator(n, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        tolerance = 1e-9 * (self.high - self.low)
+        inside = [value for value in values if self.low - tolerance <= value <= self.high + tolerance]
+        return [{"at": self(value), "text": f"{value:.6g}"} for value in inside]
+
+
+def shorten(name: str, n: int) -> str:
+    """Return a name cut in the middle to n characters.
+
+    Examples
+    --------
+    >>> shorten("CP_DOPAMINE_RECEPTOR_ANTAGONIST", 15)
+    'CP_DOPA…AGONIST'
+    """
+    if len(name) <= n:
+        return name
+    head = (n - 1) // 2
+    return f"{name[:head]}…{name[len(name) - (n - 1 - head) :]}"
+
+
+def draw_curves(history: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a panel for each loss term: title, lines of training and validation as paths, ticks, first and last."""
+    epochs, panels = history["epoch"], []
+    if len(epochs) < 2:
+        return []
+    for term in sorted(history["terms"], key=lambda term: term["name"] != "loss"):
+        lines = {"training": term["training"]} | ({"validation": term["validation"]} if term["validation"] else {})
+        known = [value for values in lines.values() for value in values if value is not None]
+        if not known:
+            continue
+        low, high = min(0.0, *known), max(0.0, *known)
+        x, y = Scale(epochs[0], epochs[-1], 44, 268), Scale(low, high, 138, 12)
+        panels.append(
+            {
+                "name": term["name"],
+                "title": TERMS.get(term["name"], term["name"].replace("_", " ").capitalize()),
+                "x_ticks": x.ticks(4),
+                "y_ticks": y.ticks(4),
+                "lines": [{"kind": kind, "path": _path(x, y, epochs, values)} for kind, values in lines.items()],
+                "first": term["training"][0],
+                "last": term["training"][-1],
+            }
+        )
+    return panels
+
+
+def _path(x: Scale, y: Scale, xs: list[float], ys: list[float | None]) -> str:
+    points = [f"{x(a)},{y(b)}" for a, b in zip(xs, ys, strict=True) if b is not None]
+    return "M" + "L".join(points)
+
+
+def draw_matrix(values: Array, names: list[str], order: list[int], texts: Array | None = None) -> dict[str, Any]:
+    """Return a square matrix of classes: its image, the size of a cell, row names and, for few classes, numbers.
+
+    Parameters
+    ----------
+    values : (n_classes, n_classes), shades in [0, 1]
+    names
+        In the order of the matrix.
+    order
+        Of the classes on the page.
+    texts
+        Numbers to write into the cells, (n_classes, n_classes), or None.
+    """
+    n = len(order)
+    cell = round(float(np.clip(640 / n, 3, 46)), 2)
+    turned = values[np.ix_(order, order)]
+    is_named = n <= MAX_NAMED_ROWS
+    size = round(float(np.clip(cell * 0.9, 8.5, 13)), 1)
+    labels = [shorten(names[k], 30) for k in order] if is_named else []
+    left = round(12 + max((len(label) for label in labels), default=0) * size * 0.6, 1)
+    is_numbered = n <= MAX_NUMBERS and texts is not None
+    columns = is_named and cell >= 20
+    top = round(12 + max((len(shorten(names[k], 14)) for k in order), default=0) * size * 0.6, 1) if columns else 6
+    cells = []
+    if is_numbered and texts is not None:
+        shown = texts[np.ix_(order, order)]
+        cells = [
+            {"x": round(left + (j + 0.5) * cell, 1), "y": round(top + (i + 0.5) * cell, 1), "value": float(shown[i, j]),
+             "is_dark": bool(turned[i, j] > 0.5)}
+            for i in range(n)
+            for j in range(n)
+            if np.isfinite(shown[i, j]) and shown[i, j]
+        ]
+    return {
+        "image": shades(turned),
+        "n": n,
+        "cell": cell,
+        "left": left,
+        "top": top,
+        "font": size,
+        "side": round(n * cell, 1),
+        "width": round(left + n * cell + 8, 1),
+        "height": round(top + n * cell + 8, 1),
+        "order": order,
+        "rows": [
+            {"class": k, "text": text, "y": round(top + (i + 0.5) * cell, 1)}
+            for i, (k, text) in enumerate(zip(order, labels, strict=False))
+        ],
+        "columns": [
+            {"class": k, "text": shorten(names[k], 14), "x": round(left + (i + 0.5) * cell, 1)}
+            for i, k in enumerate(order)
+        ]
+        if columns
+        else [],
+        "cells": cells,
+    }
+
+
+def shade_distances(distances: Array) -> Array:
+    """Return how near each two classes are, 1 for the closest pair, 0 for far ones; NaN on the diagonal."""
+    values = distances.astype(np.float64).copy()
+    np.fill_diagonal(values, np.nan)
+    low, high = np.nanmin(values), np.nanquantile(values, 0.98)
+    return np.asarray(0.04 + 0.96 * np.clip(1 - (values - low) / max(high - low, 1e-12), 0, 1))
+
+
+def draw_map(places: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Return the map: a mark for each sample and each code, and names for as many codes as there is room for."""
+    xs, ys = np.array(places["x"], dtype=np.float64), np.array(places["y"], dtype=np.float64)
+    codes = np.array(places["codes"], dtype=np.float64)
+    width, height, margin = 620.0, 460.0, 24.0
+    both = np.concatenate([np.column_stack([xs, ys]), codes])
+    (low_x, low_y), (high_x, high_y) = both.min(0), both.max(0)
+    x = Scale(float(low_x), float(high_x), margin, width - margin)
+    y = Scale(float(low_y), float(high_y), height - margin, margin)
+    marks = [{"x": x(a), "y": y(b), "class": k, "name": names[k]} for k, (a, b) in enumerate(codes.tolist())]
+    place_labels(marks, width, height)
+    samples = zip(xs.tolist(), ys.tolist(), places["class"], places["set"], strict=True)
+    return {
+        "width": width,
+        "height": height,
+        "has_colours": len(names) <= MAX_COLOURS,
+        "points": [{"x": x(a), "y": y(b), "class": k, "is_new": kind != "training"} for a, b, k, kind in samples],
+        "codes": marks,
+    }
+
+
+def place_labels(marks: list[dict[str, Any]], width: float, height: float, radius: float = 7, most: int = 22) -> None:
+    """Give each mark a place for its name that overlaps no other name or mark, or hide the name until it is chosen.
+
+    Sets ``label``, ``label_x``, ``label_y``, ``anchor`` and ``is_hidden``. Marks come in order of importance.
+    """
+    taken = [(mark["x"] - radius, mark["y"] - radius, mark["x"] + radius, mark["y"] + radius) for mark in marks]
+    for own, mark in enumerate(marks):
+        label = shorten(mark["name"], most)
+        room, gap = LETTER * len(label), radius + 3
+        choices = [
+            (mark["x"] + gap, mark["y"] + 4, "start"),
+            (mark["x"] - gap, mark["y"] + 4, "end"),
+            (mark["x"], mark["y"] - gap, "middle"),
+            (mark["x"], mark["y"] + gap + 9, "middle"),
+        ]
+        boxes = [_box(x, y, room, anchor) for x, y, anchor in choices]
+        others = taken[:own] + taken[own + 1 :]
+        free = [
+            at
+            for at, box in enumerate(boxes)
+            if box[0] >= 2 and box[2] <= width - 2 and box[1] >= 0 and box[3] <= height
+            and not any(_overlap(box, other) for other in others)
+        ]
+        inside = [at for at, box in enumerate(boxes) if box[0] >= 2 and box[2] <= width - 2]
+        best = free[0] if free else (inside or [0])[0]
+        mark["label"], mark["is_hidden"] = label, not free
+        mark["label_x"], mark["label_y"], mark["anchor"] = (
+            round(choices[best][0], 1),
+            round(choices[best][1], 1),
+            choices[best][2],
+        )
+        if free:
+            taken.append(boxes[best])
+
+
+def _box(x: float, y: float, room: float, anchor: str) -> tuple[float, float, float, float]:
+    start = {"start": x, "middle": x - room / 2, "end": x - room}[anchor]
+    return start, y - 11, start + room, y + 4
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
