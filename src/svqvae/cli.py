@@ -1,10 +1,11 @@
 """The command line: parse, check, call, print. What is said here is said by the rooms below."""
 
 import logging
+import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -14,8 +15,15 @@ from svqvae.printing import (
     print_nearest,
     print_quality,
     print_ranking,
+    print_verdict,
     say,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from svqvae.report.page import Report
+    from svqvae.reporting import Progress
 
 app = typer.Typer(
     help="Learn one code per class and one latent vector per sample from labelled data.",
@@ -48,21 +56,26 @@ TITLES = {"training": "Training samples", "held_out": "Samples held out to watch
 
 @app.command(epilog="Example: svqvae demo --out demo")
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the run and the picture.")] = Path("demo"),
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Train on scikit-learn's handwritten digits and show what came out. Takes less than a minute."""
     from svqvae.demo import run_demo
+    from svqvae.progress import part_bars
 
-    quality = run_demo(out, seed, verbose=not quiet)
+    with part_bars(not quiet) as progress:
+        quality, page = run_demo(out, seed, verbose=not quiet, command=_command(context), progress=progress)
     if not quiet:
         print_quality("Held-out digits", quality)
         say(f"Picture: {out / 'digits.png'}    Run: {out}")
+        print_verdict(page)
 
 
 @app.command(epilog="Example: svqvae fit signatures.h5ad --label pcl --group pert_iname --out run")
 def fit(
+    context: typer.Context,
     data: Data,
     label: Label,
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
@@ -85,6 +98,9 @@ def fit(
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     devices: Annotated[int, typer.Option(help="Number of devices; 1 in this version.")] = 1,
     precision: Annotated[str, typer.Option(help="32-true, 64-true, bf16-mixed or 16-mixed.")] = "32-true",
+    with_report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html, the page of the run.")
+    ] = True,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -92,6 +108,7 @@ def fit(
     from svqvae.data.tables import read_table
     from svqvae.data.text import list_some
     from svqvae.jobs import drop_features, fit_run
+    from svqvae.reporting import report_fit
 
     adata = drop_features(read_table(data, label=label, group=group), ignore or [])
     if architecture is None:
@@ -110,7 +127,7 @@ def fit(
         "random_state": seed,
         "verbose": not quiet,
     }
-    model, qualities = fit_run(adata, label, group, out, settings)
+    model, qualities = fit_run(adata, label, group, out, settings, _command(context))
     if not quiet:
         say(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
         say(f"{adata.n_vars} features: {list_some(adata.var_names)}")
@@ -120,6 +137,33 @@ def fit(
             unused = f", and --group {group} was of no use" if group else ""
             say(f"No samples were held out{unused}: new samples will not do as well as the training samples.")
         say(f"Run: {out}")
+    if with_report:
+        _report_fit(lambda progress: report_fit(model, adata, label, out, qualities, progress), out, quiet)
+
+
+@app.command(epilog="Example: svqvae report run --data signatures.h5ad --label pcl")
+def report(
+    run: Run,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled samples, for map, confusion and simulation: those of the fit, or others.",
+            show_default="none: the page shows what the run itself tells",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of the data that holds the class.", show_default="that of the fit")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write report.html, a page that shows a run, and report.json, all numbers on it, into the run folder."""
+    from svqvae.progress import part_bars
+    from svqvae.reporting import report_run
+
+    with part_bars(not quiet) as progress:
+        page = report_run(run, data, label, progress)
+    if not quiet:
+        print_verdict(page)
 
 
 @app.command(epilog="Example: svqvae evaluate signatures.h5ad --label pcl --group pert_iname --out quality.json")
@@ -310,6 +354,7 @@ def l1000(
 
 @app.command(epilog="Example: svqvae import-published saved --names pcl_names.csv --genes landmark_genes.tsv --out run")
 def import_published(
+    context: typer.Context,
     folder: Annotated[
         Path,
         typer.Argument(
@@ -335,8 +380,9 @@ def import_published(
 ) -> None:
     """Make a run folder of the authors' trained LINCS model. Its files are read as data; nothing in them is run."""
     from svqvae.published import import_run
+    from svqvae.reporting import report_run
 
-    model, quality = import_run(folder, names, genes, out, data, label)
+    model, quality = import_run(folder, names, genes, out, data, label, _command(context))
     if not quiet:
         say(f"{len(model.classes_)} classes, {model.n_features_in_} genes, {model.latent_dim} latent dimensions.")
         if quality is not None:
@@ -344,6 +390,7 @@ def import_published(
         else:
             say("Without samples there are no supports, intervals or simulation: give them with --data and --label.")
         say(f"Run: {out}")
+    _report_fit(lambda progress: report_run(out, data, label, progress), out, quiet)
 
 
 @app.command(epilog="Example: svqvae simulate run CP_HDAC_INHIBITOR -n 500 --out simulated.h5ad")
@@ -406,6 +453,25 @@ def query(
             say(f"Ranking: {file}")
 
 
+def _command(context: typer.Context) -> str:
+    """Return the command as it was given."""
+    return shlex.join(["svqvae", *(context.obj or [])])
+
+
+def _report_fit(write: "Callable[[Progress], Report]", run: Path, quiet: bool) -> None:
+    """Write the page of a run that is saved already: what goes wrong here must not cost the run."""
+    from svqvae.progress import part_bars
+
+    try:
+        with part_bars(not quiet) as progress:
+            page = write(progress)
+    except Exception as error:
+        _show_warning(f"The report was not written: {error} The run is whole; `svqvae report {run}` tries again.")
+        return
+    if not quiet:
+        print_verdict(page)
+
+
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"svqvae: warning: {message}", file=sys.stderr)  # noqa: T201
 
@@ -416,7 +482,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
-        status: Any = app(args=arguments, standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        status: Any = app(args=given, standalone_mode=False, obj=given)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"svqvae: {error}", file=sys.stderr)  # noqa: T201
         status = 2

@@ -80,7 +80,8 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
 def quality_beside(model: "SVQVAE", means: NDArray[np.floating], X_test: Any, y_test: Any) -> Quality:
     """Measure a fitted model beside a table of class means in the model's units, (n_classes, n_features).
 
-    As `held_out_quality`, where the training samples themselves are not at hand. Unknown means, NaN, have NaN as figures.
+    As `held_out_quality`, where the training samples themselves are not at hand. Unknown means are NaN, and so are the
+    figures of theirs.
     """
     y_test, test = np.asarray(y_test), scaled_rows(model, X_test)
     _check_known(model, y_test)
@@ -89,7 +90,9 @@ def quality_beside(model: "SVQVAE", means: NDArray[np.floating], X_test: Any, y_
     is_known = bool(np.isfinite(means).all())
     return Quality(
         accuracy=float((model.predict(X_test) == y_test).mean()),
-        accuracy_class_means=float((pairwise_distances_argmin(test, means) == own).mean()) if is_known else float("nan"),
+        accuracy_class_means=float((pairwise_distances_argmin(test, means) == own).mean())
+        if is_known
+        else float("nan"),
         class_reconstruction=_error(profiles[own], test),
         class_reconstruction_means=_error(means[own], test),
         sample_reconstruction=_error(scaled_rows(model, model.reconstruct(X_test)), test),

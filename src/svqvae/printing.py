@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from svqvae.cross_validation import Comparison
     from svqvae.evaluation import Quality
+    from svqvae.report.page import Report
 
 N_SHOWN = 10
 # Queries shown, and the least classes of each.
@@ -68,6 +69,19 @@ def say(text: str) -> None:
     from rich.console import Console
 
     Console(soft_wrap=True, highlight=False).print(text, markup=False)
+
+
+def print_verdict(report: "Report") -> None:
+    """Print the verdict of a page in three lines, and where the page is."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console.print(Text("Verdict", style="bold"))
+    for sentence in report.verdict:
+        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
+    say(f"Report: {report.page}")
 
 
 def print_quality(title: str, quality: "Quality") -> None:

@@ -70,4 +70,5 @@ def _features(atlas: ClassAtlas, k: int, is_table: bool) -> dict[str, Any]:
 
 def _top(table: pd.DataFrame) -> list[dict[str, Any]]:
     rows = table.head(N_FEATURES)[["difference", "low", "high", "q"]]
-    return [{"feature": str(name), **row} for name, row in zip(rows.index, rows.to_dict("records"), strict=True)]
+    records: list[dict[str, Any]] = rows.assign(feature=rows.index.astype(str)).to_dict("records")  # type: ignore[assignment]
+    return records

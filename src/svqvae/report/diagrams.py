@@ -5,18 +5,24 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from svqvae.report.figures import Scale, place_labels, shorten
+from svqvae.report.figures import Scale
+from svqvae.report.labels import place_labels, shorten, text_width
 
+Place = tuple[float, float]
 # Rows of the tree, in pixels, and classes up to which its nodes carry numbers.
 ROW, MAX_NUMBERED = 17, 60
-# Pixels from edge to edge of the network, room for a class in it, and characters of a name.
-WIDTH, ROOM, MARGIN, MAX_LETTERS = 960.0, 72.0, 46.0, 20
+# Classes up to which tree and distances stand side by side.
+MAX_BESIDE = 20
+# Of the network, in pixels: its width, its margins, an edge, the room for names between parts, and a row of classes
+# that are joined with none; and the characters of a name.
+WIDTH, MARGIN, EDGE, GAP, LONE_ROW, MAX_LETTERS = 1020.0, 30.0, 92.0, 150.0, 25.0, 24
 
 
 def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """Return the tree: a bracket for each inner node with its support, and a row for each class."""
     order, merges = relations["order"], relations["merges"]
-    n, width = len(order), 460.0
+    n = len(order)
+    width = 360.0 if n <= MAX_BESIDE else 620.0
     highest = max((merge["height"] for merge in merges), default=0.0)
     x = Scale(0, highest or 1.0, width, 14)
     rows = {k: 14 + ROW * at for at, k in enumerate(order)}
@@ -37,15 +43,16 @@ def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:
                 "is_root": number == len(merges) - 1,
             }
         )
-    letters = max(min(len(name), 44) for name in names)
+    room = max(text_width(shorten(name, 44)) for name in names)
     return {
-        "width": round(width + 24 + 7.2 * letters, 1),
+        "width": round(width + 16 + room, 1),
         "height": 28 + ROW * n + 22,
         "axis": 22 + ROW * n,
         "start": width,
         "ticks": x.ticks(4),
         "brackets": brackets,
         "has_numbers": n <= MAX_NUMBERED,
+        "is_beside": n <= MAX_BESIDE,
         "rows": [{"class": k, "text": shorten(names[k], 44), "x": width + 8, "y": rows[k]} for k in order],
     }
 
@@ -55,7 +62,7 @@ def draw_network(relations: dict[str, Any], classes: list[dict[str, Any]]) -> di
     graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(range(len(classes)))
     graph.add_edges_from((edge["a"], edge["b"]) for edge in relations["edges"])
-    places, height = _pack(graph, relations)
+    places, height = _pack(graph, [facts["name"] for facts in classes])
     largest = max(max(facts["count"] for facts in classes), 1)
     marks = [
         {
@@ -69,7 +76,6 @@ def draw_network(relations: dict[str, Any], classes: list[dict[str, Any]]) -> di
         }
         for k, facts in enumerate(classes)
     ]
-    place_labels(sorted(marks, key=lambda mark: -mark["degree"]), WIDTH, height, radius=9, most=MAX_LETTERS)
     edges = [
         {
             **edge,
@@ -81,42 +87,55 @@ def draw_network(relations: dict[str, Any], classes: list[dict[str, Any]]) -> di
         }
         for edge in relations["edges"]
     ]
-    return {"width": WIDTH, "height": height, "marks": marks, "edges": edges}
+    lines = [(edge["x1"], edge["y1"], edge["x2"], edge["y2"]) for edge in edges]
+    by_degree = sorted(marks, key=lambda mark: -mark["degree"])
+    place_labels(by_degree, WIDTH, height, radius=9, most=MAX_LETTERS, lines=lines)
+    return {
+        "width": WIDTH,
+        "height": height,
+        "marks": marks,
+        "edges": edges,
+        "n_lone": sum(mark["degree"] == 0 for mark in marks),
+    }
 
 
-def _pack(graph: "nx.Graph[int]", relations: dict[str, Any]) -> tuple[dict[int, tuple[float, float]], float]:
-    """Lay out each connected part by its distances, and put the parts in rows as words on a page."""
-    distances = np.array(relations["distances"], dtype=np.float64)
+def _pack(graph: "nx.Graph[int]", names: list[str]) -> tuple[dict[int, Place], float]:
+    """Lay out each connected part, put the parts in rows as words on a page, and list lone classes below."""
     parts = sorted(nx.connected_components(graph), key=lambda part: (-len(part), min(part)))
-    places: dict[int, tuple[float, float]] = {}
-    left = top = MARGIN
-    lowest = 0.0
+    places: dict[int, Place] = {}
+    left, top, lowest = MARGIN, MARGIN, 0.0
     for part in parts:
-        shape = _lay_out(graph.subgraph(sorted(part)), distances)
+        if len(part) == 1:
+            continue
+        shape = _lay_out(graph.subgraph(sorted(part)))
         points = np.array(list(shape.values()))
         sides = points.max(0) - points.min(0)
-        if left > MARGIN and left + sides[0] > WIDTH - MARGIN:
-            left, top, lowest = MARGIN, top + lowest + ROOM, 0.0
+        if left > MARGIN and left + sides[0] > WIDTH - MARGIN - GAP / 2:
+            left, top, lowest = MARGIN, top + lowest + 0.6 * EDGE, 0.0
         for k, point in zip(shape, points - points.min(0), strict=True):
             places[k] = (left + float(point[0]), top + float(point[1]))
-        left += float(sides[0]) + 2 * ROOM
+        left += float(sides[0]) + GAP
         lowest = max(lowest, float(sides[1]))
-    return places, round(top + lowest + MARGIN, 1)
+    lone = [next(iter(part)) for part in parts if len(part) == 1]
+    start = top + lowest + 0.6 * EDGE if places else MARGIN
+    room = 40 + max((text_width(shorten(names[k], MAX_LETTERS)) for k in lone), default=0.0)
+    n_columns = max(1, int((WIDTH - MARGIN) // room))
+    for at, k in enumerate(lone):
+        places[k] = (MARGIN + room * (at % n_columns), start + LONE_ROW * (at // n_columns))
+    return places, round(max(y for _, y in places.values()) + MARGIN, 1)
 
 
-def _lay_out(part: "nx.Graph[int]", distances: Any) -> dict[int, tuple[float, float]]:
-    """Return the places of a connected part, its longest side from left to right, as wide as its classes need."""
-    members = list(part)
-    if len(members) == 1:
-        return {members[0]: (0.0, 0.0)}
+def _lay_out(part: "nx.Graph[int]") -> dict[int, Place]:
+    """Return the places of a connected part, its longest side from left to right."""
     found = nx.kamada_kawai_layout(part)
-    points = np.array([found[k] for k in members])
+    points = np.array([found[k] for k in part])
     points -= points.mean(0)
     _, _, turn = np.linalg.svd(points, full_matrices=False)
     points = points @ turn.T
-    wide = min(WIDTH - 2 * MARGIN, ROOM * max(1.0, 1.9 * len(members) ** 0.5))
-    points *= wide / max(float(np.ptp(points[:, 0])), 1e-9)
-    high = float(np.ptp(points[:, 1]))
-    # A long chain is given some height, a round part is kept as it is.
-    points[:, 1] *= min(1.0, 0.75 * wide / high) if high > 0 else 1.0
-    return {k: (float(a), float(b)) for k, (a, b) in zip(members, points, strict=True)}
+    ends = np.array([[list(part).index(a), list(part).index(b)] for a, b in part.edges])
+    typical = float(np.median(np.linalg.norm(points[ends[:, 0]] - points[ends[:, 1]], axis=1)))
+    points *= EDGE / max(typical, 1e-9)
+    most = WIDTH - 2 * MARGIN - GAP
+    sides = np.maximum(np.ptp(points, axis=0), 1e-9)
+    points *= np.minimum(1.0, [most / sides[0], 0.75 * most / sides[1]])
+    return {k: (float(a), float(b)) for k, (a, b) in zip(part, points, strict=True)}

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
+from svqvae.report.labels import place_labels, shorten, text_width
 from svqvae.report.pictures import shades
 
 Array = NDArray[np.float64]
@@ -15,7 +17,6 @@ Array = NDArray[np.float64]
 MAX_NUMBERS, MAX_NAMED_ROWS = 16, 90
 # Classes up to which each has a colour of its own; the colours are those of the style sheet.
 MAX_COLOURS = 10
-LETTER = 6.6
 TERMS = {
     "sample_reconstruction": "Sample reconstruction",
     "class_reconstruction": "Class reconstruction",
@@ -50,20 +51,6 @@ class Scale:
         tolerance = 1e-9 * (self.high - self.low)
         inside = [value for value in values if self.low - tolerance <= value <= self.high + tolerance]
         return [{"at": self(value), "text": f"{value:.6g}"} for value in inside]
-
-
-def shorten(name: str, n: int) -> str:
-    """Return a name cut in the middle to n characters.
-
-    Examples
-    --------
-    >>> shorten("CP_DOPAMINE_RECEPTOR_ANTAGONIST", 15)
-    'CP_DOPA…AGONIST'
-    """
-    if len(name) <= n:
-        return name
-    head = (n - 1) // 2
-    return f"{name[:head]}…{name[len(name) - (n - 1 - head) :]}"
 
 
 def draw_curves(history: dict[str, Any]) -> list[dict[str, Any]]:
@@ -116,16 +103,20 @@ def draw_matrix(values: Array, names: list[str], order: list[int], texts: Array 
     is_named = n <= MAX_NAMED_ROWS
     size = round(float(np.clip(cell * 0.9, 8.5, 13)), 1)
     labels = [shorten(names[k], 30) for k in order] if is_named else []
-    left = round(12 + max((len(label) for label in labels), default=0) * size * 0.6, 1)
+    left = round(10 + max((text_width(label, size) for label in labels), default=0.0), 1)
     is_numbered = n <= MAX_NUMBERS and texts is not None
     columns = is_named and cell >= 20
-    top = round(12 + max((len(shorten(names[k], 14)) for k in order), default=0) * size * 0.6, 1) if columns else 6
+    top = round(10 + max(text_width(shorten(names[k], 14), size) for k in order), 1) if columns else 6.0
     cells = []
     if is_numbered and texts is not None:
         shown = texts[np.ix_(order, order)]
         cells = [
-            {"x": round(left + (j + 0.5) * cell, 1), "y": round(top + (i + 0.5) * cell, 1), "value": float(shown[i, j]),
-             "is_dark": bool(turned[i, j] > 0.5)}
+            {
+                "x": round(left + (j + 0.5) * cell, 1),
+                "y": round(top + (i + 0.5) * cell, 1),
+                "value": float(shown[i, j]),
+                "is_dark": bool(turned[i, j] > 0.5),
+            }
             for i in range(n)
             for j in range(n)
             if np.isfinite(shown[i, j]) and shown[i, j]
@@ -156,18 +147,22 @@ def draw_matrix(values: Array, names: list[str], order: list[int], texts: Array 
 
 
 def shade_distances(distances: Array) -> Array:
-    """Return how near each two classes are, 1 for the closest pair, 0 for far ones; NaN on the diagonal."""
-    values = distances.astype(np.float64).copy()
-    np.fill_diagonal(values, np.nan)
-    low, high = np.nanmin(values), np.nanquantile(values, 0.98)
-    return np.asarray(0.04 + 0.96 * np.clip(1 - (values - low) / max(high - low, 1e-12), 0, 1))
+    """Return the rank of each pair among all, from 1 for the closest to near 0 for the farthest; NaN on the diagonal.
+
+    Ranks, since a few classes far from all others would leave no shades to tell the rest apart.
+    """
+    upper = np.triu_indices(len(distances), 1)
+    ranks = rankdata(distances[upper])
+    values = np.full(distances.shape, np.nan)
+    values[upper] = 1 - 0.96 * (ranks - 1) / max(len(ranks) - 1, 1)
+    return np.asarray(np.fmax(values, values.T), dtype=np.float64)
 
 
 def draw_map(places: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """Return the map: a mark for each sample and each code, and names for as many codes as there is room for."""
     xs, ys = np.array(places["x"], dtype=np.float64), np.array(places["y"], dtype=np.float64)
     codes = np.array(places["codes"], dtype=np.float64)
-    width, height, margin = 620.0, 460.0, 24.0
+    width, height, margin = 680.0, 480.0, 24.0
     both = np.concatenate([np.column_stack([xs, ys]), codes])
     (low_x, low_y), (high_x, high_y) = both.min(0), both.max(0)
     x = Scale(float(low_x), float(high_x), margin, width - margin)
@@ -182,47 +177,3 @@ def draw_map(places: dict[str, Any], names: list[str]) -> dict[str, Any]:
         "points": [{"x": x(a), "y": y(b), "class": k, "is_new": kind != "training"} for a, b, k, kind in samples],
         "codes": marks,
     }
-
-
-def place_labels(marks: list[dict[str, Any]], width: float, height: float, radius: float = 7, most: int = 22) -> None:
-    """Give each mark a place for its name that overlaps no other name or mark, or hide the name until it is chosen.
-
-    Sets ``label``, ``label_x``, ``label_y``, ``anchor`` and ``is_hidden``. Marks come in order of importance.
-    """
-    taken = [(mark["x"] - radius, mark["y"] - radius, mark["x"] + radius, mark["y"] + radius) for mark in marks]
-    for own, mark in enumerate(marks):
-        label = shorten(mark["name"], most)
-        room, gap = LETTER * len(label), radius + 3
-        choices = [
-            (mark["x"] + gap, mark["y"] + 4, "start"),
-            (mark["x"] - gap, mark["y"] + 4, "end"),
-            (mark["x"], mark["y"] - gap, "middle"),
-            (mark["x"], mark["y"] + gap + 9, "middle"),
-        ]
-        boxes = [_box(x, y, room, anchor) for x, y, anchor in choices]
-        others = taken[:own] + taken[own + 1 :]
-        free = [
-            at
-            for at, box in enumerate(boxes)
-            if box[0] >= 2 and box[2] <= width - 2 and box[1] >= 0 and box[3] <= height
-            and not any(_overlap(box, other) for other in others)
-        ]
-        inside = [at for at, box in enumerate(boxes) if box[0] >= 2 and box[2] <= width - 2]
-        best = free[0] if free else (inside or [0])[0]
-        mark["label"], mark["is_hidden"] = label, not free
-        mark["label_x"], mark["label_y"], mark["anchor"] = (
-            round(choices[best][0], 1),
-            round(choices[best][1], 1),
-            choices[best][2],
-        )
-        if free:
-            taken.append(boxes[best])
-
-
-def _box(x: float, y: float, room: float, anchor: str) -> tuple[float, float, float, float]:
-    start = {"start": x, "middle": x - room / 2, "end": x - room}[anchor]
-    return start, y - 11, start + room, y + 4
-
-
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

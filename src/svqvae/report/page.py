@@ -3,9 +3,11 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from svqvae.report import diagrams, figures
 from svqvae.report.pictures import class_pictures
 from svqvae.report.samples import SampleSet
 from svqvae.report.summary import summarise
+from svqvae.report.verdict import named
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
@@ -28,6 +31,12 @@ PAGE, NUMBERS = "report.html", "report.json"
 # Cells of the profiles that go into the page for its comparison of two classes: 8 bytes each, times 4/3 as text.
 MAX_CELLS = 1_000_000
 UNKNOWN = "not known"
+SET_NAMES = {
+    "test": "test samples",
+    "held_out": "held-out samples",
+    "samples": "given samples",
+    "training": "training samples",
+}
 
 
 @dataclass(frozen=True)
@@ -108,8 +117,7 @@ def render(summary: dict[str, Any], atlas: ClassAtlas, pictures: list[dict[str, 
     pictures
         As `class_pictures` returns them.
     """
-    environment = _environment()
-    script = environment.loader.get_source(environment, "page.js")[0]  # type: ignore[union-attr]
+    script = _source("page.js")
     names = [facts["name"] for facts in summary["classes"]]
     relations, accuracy = summary["relations"], summary["accuracy"]
     distances = np.array(relations["distances"], dtype=np.float64)
@@ -132,16 +140,21 @@ def render(summary: dict[str, Any], atlas: ClassAtlas, pictures: list[dict[str, 
         "confusion": None if accuracy is None else accuracy["confusion"],
         "contrast": pack_profiles(atlas),
     }
-    return environment.get_template("page.html").render(
-        s=summary,
-        draw=drawn,
-        pictures=pictures,
-        value=_Values(summary),
-        names=names,
-        style=Markup(environment.loader.get_source(environment, "style.css")[0]),  # type: ignore[union-attr]
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=Markup(escape_json(data)),
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            s=summary,
+            draw=drawn,
+            pictures=pictures,
+            value=_Values(summary),
+            names=names,
+            # Our own files and escaped JSON; all text that comes from outside is left to autoescape.
+            style=Markup(_source("style.css")),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            data=Markup(escape_json(data)),  # noqa: S704
+        )
     )
 
 
@@ -224,6 +237,21 @@ def say_number(value: float, style: str) -> str:
     return f"{value:.3g}" if 1e-3 <= abs(value) < 1e5 or not value else f"{value:.2g}"
 
 
+def breakable(name: str) -> Markup:
+    """Return a name that may be broken after an underscore, a slash or a hyphen.
+
+    Examples
+    --------
+    >>> breakable("a_b<c>")
+    Markup('a_<wbr>b&lt;c&gt;')
+    """
+    return Markup("<wbr>").join(re.findall(r"[^_/-]*[_/-]?", name)[:-1])
+
+
+def _source(name: str) -> str:
+    return resources.files("svqvae.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -234,4 +262,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["say"] = say_number
+    environment.filters["breakable"] = breakable
+    environment.filters["named"] = named
+    environment.globals["set_names"] = SET_NAMES
     return environment

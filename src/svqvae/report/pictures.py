@@ -84,5 +84,5 @@ def class_pictures(model: "SVQVAE", sets: dict[str, SampleSet], seed: int) -> li
 
 def _uri(pixels: NDArray[np.uint8]) -> str:
     content = io.BytesIO()
-    matplotlib.image.imsave(content, pixels, format="png", metadata={"Software": None})
+    matplotlib.image.imsave(content, pixels, format="png")
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

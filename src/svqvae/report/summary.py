@@ -109,6 +109,7 @@ def describe_run(model: "SVQVAE") -> dict[str, Any]:
         "group": data.get("group"),
         "is_imported": "imported" in data,
         "is_interrupted": "interrupted" in model.history_,
+        "has_counts": bool(atlas.counts.any()),
         "has_spread": atlas.profile_spread is not None,
         "can_simulate": atlas.density is not None,
         "versions": {package: version(package) for package in PACKAGES},
@@ -128,5 +129,7 @@ def describe_history(history: pd.DataFrame) -> dict[str, Any]:
             }
             for name in terms
         ],
-        "validation_accuracy": history[VALIDATION + "accuracy"].tolist() if VALIDATION + "accuracy" in history else None,
+        "validation_accuracy": history[VALIDATION + "accuracy"].tolist()
+        if VALIDATION + "accuracy" in history
+        else None,
     }

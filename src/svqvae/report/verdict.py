@@ -32,6 +32,28 @@ def name_some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
+def spoken(method: str) -> str:
+    """Return the name of a method as it stands in a sentence.
+
+    Examples
+    --------
+    >>> spoken("logistic regression, principal components")
+    'logistic regression on principal components'
+    """
+    return method.replace(", ", " on ")
+
+
+def named(name: str) -> str:
+    """Return the name of a class as it stands in a sentence: short ones would be taken for numbers or words.
+
+    Examples
+    --------
+    >>> named("4"), named("B cell")
+    ('class 4', 'B cell')
+    """
+    return f"class {name}" if len(name) < 4 else name
+
+
 def judge(summary: dict[str, Any]) -> dict[str, Any]:
     """Return what the numbers of a run say.
 
@@ -47,8 +69,8 @@ def judge(summary: dict[str, Any]) -> dict[str, Any]:
         prints; ``headline``: the first in few words; ``distrust``: a list of ``what`` and ``why``.
     """
     found = distrusted(summary)
-    names = name_some([item["what"] for item in found])
-    trust = f"To distrust: {names[0].lower()}{names[1:]}." if found else "Nothing was found to distrust."
+    doubts = "; ".join(item["what"][0].lower() + item["what"][1:] for item in found)
+    trust = f"To distrust: {doubts}." if found else "Nothing was found to distrust."
     headline, accuracy = judge_accuracy(summary)
     return {
         "headline": headline,
@@ -64,7 +86,10 @@ def judge_accuracy(summary: dict[str, Any]) -> tuple[str, str]:
     quality, accuracy = summary["quality"], summary["accuracy"]
     kind = accuracy["set"] if accuracy else next((kind for kind in SETS if kind in quality), None)
     if kind is None:
-        return "Nothing is known of accuracy", "No samples were given: nothing is known of how well classes are recognised."
+        return (
+            "Nothing is known of accuracy",
+            "No samples were given: nothing is known of how well classes are recognised.",
+        )
     n, share = quality[kind]["n_samples"], quality[kind]["accuracy"]
     if kind == "training":
         return "How well new samples are recognised is not known", (
@@ -91,10 +116,13 @@ def compare(summary: dict[str, Any], kind: str) -> tuple[str, str]:
         plain = quality["accuracy_class_means"]
         if plain is None:
             return "Accuracy stands alone", "plain methods could not be compared."
-        return "Beside the nearest class mean", f"the nearest class mean is right for {percent(plain, quality['n_samples'])}."
+        return (
+            "Beside the nearest class mean",
+            f"the nearest class mean is right for {percent(plain, quality['n_samples'])}.",
+        )
     best = rivals[0]
     gap, low, high = (100 * best[end] for end in ("gap", "gap_low", "gap_high"))
-    told = f"the best plain method measured on the same samples, {best['name']}, is right for "
+    told = f"the best plain method measured on the same samples, {spoken(best['name'])}, is right for "
     told += f"{percent(best['accuracy'], quality['n_samples'])}. "
     interval = f"{abs(gap):.1f} points (95 % interval of the difference {low:.1f} to {high:.1f})"
     if low > 0:
@@ -110,7 +138,7 @@ def judge_pictures(summary: dict[str, Any]) -> str:
     kind = next((kind for kind in SETS if kind in quality), None)
     if kind is None:
         names = [facts["name"] for facts in summary["classes"]]
-        a, b = (names[summary["relations"]["closest"][end]] for end in "ab")
+        a, b = (named(names[summary["relations"]["closest"][end]]) for end in "ab")
         return f"By their decoded codes the closest classes are {a} and {b}; how sure that is takes samples to know."
     found = quality[kind]
     ours, own, plain = (
@@ -129,6 +157,8 @@ def judge_pictures(summary: dict[str, Any]) -> str:
 def distrusted(summary: dict[str, Any]) -> list[dict[str, str]]:
     """Return what is to be distrusted, the weightiest first: what, and why."""
     found = [*_evidence_doubts(summary), *_class_doubts(summary), *_relation_doubts(summary)]
+    if summary["quality"]:
+        found.append(("Probabilities of classes", "Not calibrated: where training samples are few, they are too sure."))
     return [{"what": what, "why": why} for what, why in found]
 
 
@@ -146,17 +176,14 @@ def _evidence_doubts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     if accuracy:
         rivals = [method for method in accuracy["methods"][1:] if method["gap_high"] < 0]
         if rivals and accuracy["set"] != "training":
-            found.append(("Predictions of classes", f"{rivals[0]['name'].capitalize()} is right more often."))
+            name = spoken(rivals[0]["name"])
+            found.append(("Predictions of classes", f"{name[0].upper()}{name[1:]} is right more often."))
         n_near, n = accuracy["n_near_duplicates"], accuracy["n_samples"]
         if n_near is not None and n_near > MAX_NEAR * n:
             why = f"{n_near:,} of {n:,} held-out samples have a near-duplicate among the training samples."
             found.append(("Accuracy, for leakage", f"{why} Name what belongs together with --group."))
     if summary["run"]["is_interrupted"]:
         found.append(("The whole fit", "Training was interrupted before its end."))
-    if quality:
-        found.append(
-            ("Probabilities", "They are not calibrated: where samples are few, they are too sure. Ranks are sound.")
-        )
     return found
 
 
@@ -164,7 +191,9 @@ def _class_doubts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     found, classes = [], summary["classes"]
     flagged = [f"{facts['name']} ({'; '.join(facts['flags'])})" for facts in classes if facts["flags"]]
     if flagged:
-        found.append((f"{len(flagged)} of {len(classes)} codes", f"They do not stand for their class: {name_some(flagged)}."))
+        found.append(
+            (f"{len(flagged)} of {len(classes)} codes", f"They do not stand for their class: {name_some(flagged)}.")
+        )
     rare = [f"{facts['name']} ({facts['count']})" for facts in classes if 0 < facts["count"] < RARE]
     if rare:
         why = f"Fewer than {RARE} training samples: {name_some(rare)}. Their profiles are drawn toward all others."
@@ -174,7 +203,11 @@ def _class_doubts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         rights = zip(classes, accuracy["right"], accuracy["n_tested"], strict=True)
         poor = [f"{facts['name']} ({percent(right)} of {n})" for facts, right, n in rights if n and right < POOR]
         if poor:
-            what = f"{len(poor)} classes that are hard to recognise" if len(poor) > 1 else "A class that is hard to recognise"
+            what = (
+                f"{len(poor)} classes that are hard to recognise"
+                if len(poor) > 1
+                else "A class that is hard to recognise"
+            )
             found.append((what, f"Less than half of their samples get their own class: {name_some(poor)}."))
     return found
 
@@ -187,17 +220,14 @@ def _relation_doubts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         if (row["metric"], row["space"]) != (relations["metric"], "profile")
     ]
     if others and min(others) < AGREED:
-        why = (
-            f"Other metrics and spaces name the same nearest class for {percent(min(others))} to {percent(max(others))} "
-            "of the classes."
-        )
-        found.append(("Nearest classes, where metrics disagree", why))
+        why = f"Other metrics and spaces name the same nearest class for {percent(min(others))} to "
+        found.append(("Nearest classes, where metrics disagree", f"{why}{percent(max(others))} of the classes."))
     supports = [partners[0]["support"] for partners in relations["nearest"]]
     weak = [support for support in supports if support is not None and support < SUPPORTED]
     if weak:
-        why = f"{len(weak)} of {len(supports)} nearest classes would return in less than {percent(SUPPORTED)} of second studies."
+        why = f"{len(weak)} of {len(supports)} would return in less than {percent(SUPPORTED)} of second studies."
         found.append(("Nearest classes of low support", why))
     if summary["run"]["has_spread"] and not relations["is_corrected"]:
-        why = "Decoded codes miss the means of their classes by more than chance: distances are left uncorrected for chance."
+        why = "Decoded codes miss the means of their classes by more than chance, so that distances are not corrected."
         found.append(("Distances of rare classes", why))
     return found
