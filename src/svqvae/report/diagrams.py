@@ -11,11 +11,11 @@ from svqvae.report.labels import place_labels, shorten, text_width
 Place = tuple[float, float]
 # Rows of the tree, in pixels, and classes up to which its nodes carry numbers.
 ROW, MAX_NUMBERED = 17, 60
-# Classes up to which tree and distances stand side by side.
-MAX_BESIDE = 20
+# Classes up to which tree and distances stand side by side, and up to which the tree is shown as a whole.
+MAX_BESIDE, MAX_WHOLE = 20, 90
 # Of the network, in pixels: its width, its margins, an edge, the room for names between parts, and a row of classes
-# that are joined with none; and the characters of a name.
-WIDTH, MARGIN, EDGE, GAP, LONE_ROW, MAX_LETTERS = 1020.0, 30.0, 92.0, 150.0, 25.0, 24
+# that are joined with none; and the characters of a name, and of that of a lone class.
+WIDTH, MARGIN, EDGE, GAP, LONE_ROW, MAX_LETTERS, MAX_LONE = 1060.0, 30.0, 120.0, 170.0, 25.0, 18, 30
 
 
 def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:
         "brackets": brackets,
         "has_numbers": n <= MAX_NUMBERED,
         "is_beside": n <= MAX_BESIDE,
+        "is_tall": n > MAX_WHOLE,
         "rows": [{"class": k, "text": shorten(names[k], 44), "x": width + 8, "y": rows[k]} for k in order],
     }
 
@@ -68,6 +69,7 @@ def draw_network(relations: dict[str, Any], classes: list[dict[str, Any]]) -> di
         {
             "class": k,
             "name": facts["name"],
+            "label": shorten(facts["name"], MAX_LETTERS if graph.degree[k] else MAX_LONE),
             "x": round(places[k][0], 1),
             "y": round(places[k][1], 1),
             "radius": round(4.5 + 5 * float(np.sqrt(facts["count"] / largest)), 1),
@@ -89,7 +91,7 @@ def draw_network(relations: dict[str, Any], classes: list[dict[str, Any]]) -> di
     ]
     lines = [(edge["x1"], edge["y1"], edge["x2"], edge["y2"]) for edge in edges]
     by_degree = sorted(marks, key=lambda mark: -mark["degree"])
-    place_labels(by_degree, WIDTH, height, radius=9, most=MAX_LETTERS, lines=lines)
+    place_labels(by_degree, WIDTH, height, radius=9, lines=lines)
     return {
         "width": WIDTH,
         "height": height,
@@ -118,7 +120,7 @@ def _pack(graph: "nx.Graph[int]", names: list[str]) -> tuple[dict[int, Place], f
         lowest = max(lowest, float(sides[1]))
     lone = [next(iter(part)) for part in parts if len(part) == 1]
     start = top + lowest + 0.6 * EDGE if places else MARGIN
-    room = 40 + max((text_width(shorten(names[k], MAX_LETTERS)) for k in lone), default=0.0)
+    room = 40 + max((text_width(shorten(names[k], MAX_LONE)) for k in lone), default=0.0)
     n_columns = max(1, int((WIDTH - MARGIN) // room))
     for at, k in enumerate(lone):
         places[k] = (MARGIN + room * (at % n_columns), start + LONE_ROW * (at // n_columns))

@@ -167,7 +167,10 @@ def draw_map(places: dict[str, Any], names: list[str]) -> dict[str, Any]:
     (low_x, low_y), (high_x, high_y) = both.min(0), both.max(0)
     x = Scale(float(low_x), float(high_x), margin, width - margin)
     y = Scale(float(low_y), float(high_y), height - margin, margin)
-    marks = [{"x": x(a), "y": y(b), "class": k, "name": names[k]} for k, (a, b) in enumerate(codes.tolist())]
+    marks = [
+        {"x": x(a), "y": y(b), "class": k, "name": names[k], "label": shorten(names[k], 22)}
+        for k, (a, b) in enumerate(codes.tolist())
+    ]
     place_labels(marks, width, height)
     samples = zip(xs.tolist(), ys.tolist(), places["class"], places["set"], strict=True)
     return {

@@ -47,24 +47,26 @@ def place_labels(
     width: float,
     height: float,
     radius: float = 7,
-    most: int = 22,
     lines: Sequence[tuple[float, float, float, float]] = (),
 ) -> None:
     """Give each mark a place for its name that overlaps no name, mark or line, or hide the name until it is chosen.
 
-    Sets ``label``, ``label_x``, ``label_y``, ``anchor`` and ``is_hidden``. Marks come in order of importance, lines as
-    x and y of both ends.
+    Sets ``label_x``, ``label_y``, ``anchor`` and ``is_hidden``. Marks, with ``x``, ``y`` and ``label``, come in order
+    of importance; lines as x and y of both ends.
     """
     walls = [_box_around(x, y, 3) for ends in lines for x, y in _along(*ends)]
     taken = [_box_around(mark["x"], mark["y"], radius) for mark in marks]
     for own, mark in enumerate(marks):
-        label = shorten(mark["name"], most)
-        room, gap = text_width(label), radius + 3
+        room, gap = text_width(mark["label"]), radius + 3
         choices = [
             (mark["x"] + gap, mark["y"] + 4, "start"),
             (mark["x"] - gap, mark["y"] + 4, "end"),
             (mark["x"], mark["y"] - gap, "middle"),
             (mark["x"], mark["y"] + gap + 9, "middle"),
+            (mark["x"] + gap / 2, mark["y"] - gap + 2, "start"),
+            (mark["x"] + gap / 2, mark["y"] + gap + 7, "start"),
+            (mark["x"] - gap / 2, mark["y"] - gap + 2, "end"),
+            (mark["x"] - gap / 2, mark["y"] + gap + 7, "end"),
         ]
         boxes = [_box(x, y, room, anchor) for x, y, anchor in choices]
         others = taken[:own] + taken[own + 1 :]
@@ -79,7 +81,7 @@ def place_labels(
         ]
         inside = [at for at, box in enumerate(boxes) if box[0] >= 2 and box[2] <= width - 2]
         best = free[0] if free else (inside or [0])[0]
-        mark["label"], mark["is_hidden"] = label, not free
+        mark["is_hidden"] = not free
         mark["label_x"], mark["label_y"], mark["anchor"] = (
             round(choices[best][0], 1),
             round(choices[best][1], 1),

@@ -217,15 +217,15 @@ class _Values:
 
 
 def say_number(value: float, style: str) -> str:
-    """Return a number as the page shows it.
+    r"""Return a number as the page shows it.
 
     Examples
     --------
     >>> [say_number(x, style) for x, style in ((0.98765, "percent"), (12345, "count"), (0.98765, "share"), (1e-9, "q"))]
-    ['98.8 %', '12,345', '0.99', '<0.001']
+    ['98.8\xa0%', '12,345', '0.99', '<0.001']
     """
     if style == "percent":
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:.1f}\u00a0%"
     if style == "count":
         return f"{value:,.0f}"
     if style == "points":

@@ -16,15 +16,15 @@ MAX_NEAR = 0.01
 
 
 def percent(share: float, n: int | None = None) -> str:
-    """Return a share in per cent, with as many digits as `n` samples can tell.
+    r"""Return a share in per cent, with as many digits as `n` samples can tell.
 
     Examples
     --------
     >>> percent(0.98765, 500), percent(1.0)
-    ('98.8 %', '100 %')
+    ('98.8\xa0%', '100\xa0%')
     """
     digits = 1 if (n or 0) >= 200 and share not in (0, 1) else 0
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}\u00a0%"
 
 
 def name_some(names: Sequence[str]) -> str:
