@@ -6,13 +6,13 @@ import networkx as nx
 import numpy as np
 
 from svqvae.report.figures import Scale
-from svqvae.report.labels import place_labels, shorten, text_width
+from svqvae.report.labels import Box, overlap, place_labels, shorten, text_width
 
 Place = tuple[float, float]
 # Rows of the tree, in pixels, and classes up to which its nodes carry numbers.
 ROW, MAX_NUMBERED = 17, 60
-# Classes up to which tree and distances stand side by side, and up to which the tree is shown as a whole.
-MAX_BESIDE, MAX_WHOLE = 20, 90
+# Classes up to which the tree is narrow, and up to which it is shown as a whole.
+MAX_NARROW, MAX_WHOLE = 20, 90
 # Of the network, in pixels: its width, its margins, an edge, the room for names between parts, and a row of classes
 # that are joined with none; and the characters of a name, and of that of a lone class.
 WIDTH, MARGIN, EDGE, GAP, LONE_ROW, MAX_LETTERS, MAX_LONE = 1060.0, 30.0, 120.0, 170.0, 25.0, 18, 30
@@ -22,7 +22,7 @@ def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """Return the tree: a bracket for each inner node with its support, and a row for each class."""
     order, merges = relations["order"], relations["merges"]
     n = len(order)
-    width = 360.0 if n <= MAX_BESIDE else 620.0
+    width = 340.0 if n <= MAX_NARROW else 620.0
     highest = max((merge["height"] for merge in merges), default=0.0)
     x = Scale(0, highest or 1.0, width, 14)
     rows = {k: 14 + ROW * at for at, k in enumerate(order)}
@@ -35,6 +35,7 @@ def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:
         brackets.append(
             {
                 "path": f"M{left_x},{left_y}H{at}V{right_y}H{right_x}",
+                "stem": (at, min(left_y, right_y), at, max(left_y, right_y)),
                 "x": at,
                 "y": places[n + number][1],
                 "n": merge["n"],
@@ -43,6 +44,7 @@ def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:
                 "is_root": number == len(merges) - 1,
             }
         )
+    _number(brackets, is_wanted=n <= MAX_NUMBERED)
     room = max(text_width(shorten(name, 44)) for name in names)
     return {
         "width": round(width + 16 + room, 1),
@@ -51,11 +53,20 @@ def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:
         "start": width,
         "ticks": x.ticks(4),
         "brackets": brackets,
-        "has_numbers": n <= MAX_NUMBERED,
-        "is_beside": n <= MAX_BESIDE,
         "is_tall": n > MAX_WHOLE,
         "rows": [{"class": k, "text": shorten(names[k], 44), "x": width + 8, "y": rows[k]} for k in order],
     }
+
+
+def _number(brackets: list[dict[str, Any]], is_wanted: bool) -> None:
+    """Say which nodes have room for their support: `has_number`."""
+    taken: list[Box] = [(b["x"] - 4, b["y"] - 4, b["x"] + 4, b["y"] + 4) for b in brackets]
+    taken += [b["stem"] for b in brackets]
+    for bracket in brackets:
+        box = (bracket["x"] - 32, bracket["y"] - 13, bracket["x"] - 5, bracket["y"] - 4.5)
+        bracket["has_number"] = is_wanted and box[0] > 0 and not any(overlap(box, other) for other in taken)
+        if bracket["has_number"]:
+            taken.append(box)
 
 
 def draw_network(relations: dict[str, Any], classes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+# Left, top, right, bottom.
+Box = tuple[float, float, float, float]
+
 
 def shorten(name: str, n: int) -> str:
     """Return a name cut in the middle to n characters.
@@ -47,7 +50,7 @@ def place_labels(
     width: float,
     height: float,
     radius: float = 7,
-    lines: Sequence[tuple[float, float, float, float]] = (),
+    lines: Sequence[Box] = (),
 ) -> None:
     """Give each mark a place for its name that overlaps no name, mark or line, or hide the name until it is chosen.
 
@@ -77,7 +80,7 @@ def place_labels(
             and box[2] <= width - 2
             and box[1] >= 0
             and box[3] <= height
-            and not any(_overlap(box, other) for other in (*others, *walls))
+            and not any(overlap(box, other) for other in (*others, *walls))
         ]
         inside = [at for at, box in enumerate(boxes) if box[0] >= 2 and box[2] <= width - 2]
         best = free[0] if free else (inside or [0])[0]
@@ -97,14 +100,15 @@ def _along(x1: float, y1: float, x2: float, y2: float) -> list[tuple[float, floa
     return [(x1 + (x2 - x1) * at / (n + 1), y1 + (y2 - y1) * at / (n + 1)) for at in range(1, n + 1)]
 
 
-def _box_around(x: float, y: float, radius: float) -> tuple[float, float, float, float]:
+def _box_around(x: float, y: float, radius: float) -> Box:
     return x - radius, y - radius, x + radius, y + radius
 
 
-def _box(x: float, y: float, room: float, anchor: str) -> tuple[float, float, float, float]:
+def _box(x: float, y: float, room: float, anchor: str) -> Box:
     start = {"start": x, "middle": x - room / 2, "end": x - room}[anchor]
     return start, y - 11, start + room, y + 4
 
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+def overlap(a: Box, b: Box) -> bool:
+    """Tell whether two boxes overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from svqvae.atlas.atlas import ClassAtlas
@@ -31,6 +31,8 @@ PAGE, NUMBERS = "report.html", "report.json"
 # Cells of the profiles that go into the page for its comparison of two classes: 8 bytes each, times 4/3 as text.
 MAX_CELLS = 1_000_000
 UNKNOWN = "not known"
+# Widest figure that has room beside another one.
+MAX_BESIDE = 524
 SET_NAMES = {
     "test": "test samples",
     "held_out": "held-out samples",
@@ -248,6 +250,19 @@ def breakable(name: str) -> Markup:
     return Markup("<wbr>").join(re.findall(r"[^_/-]*[_/-]?", name)[:-1])
 
 
+def coded(sentence: str) -> Markup:
+    """Return a sentence with what stands in backticks as code.
+
+    Examples
+    --------
+    >>> coded("`a` < b")
+    Markup('<code>a</code> &lt; b')
+    """
+    parts = sentence.split("`")
+    marked = [Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts)]
+    return Markup("").join(marked)
+
+
 def _source(name: str) -> str:
     return resources.files("svqvae.report").joinpath("templates", name).read_text(encoding="utf-8")
 
@@ -264,5 +279,7 @@ def _environment() -> Environment:
     environment.filters["say"] = say_number
     environment.filters["breakable"] = breakable
     environment.filters["named"] = named
+    environment.filters["coded"] = coded
+    environment.globals["beside"] = MAX_BESIDE
     environment.globals["set_names"] = SET_NAMES
     return environment

@@ -147,8 +147,9 @@ def judge_pictures(summary: dict[str, Any]) -> str:
     if plain is None:
         return f"Decoded codes leave a squared error of {ours:.3g}, each sample's own reconstruction {own:.3g}."
     ratio = ours / plain if plain else 1.0
+    where = "On the training samples, decoded" if kind == "training" else "Decoded"
     as_good = "as good pictures" if ratio < 1.02 else "worse pictures" if ratio > 1.1 else "nearly as good pictures"
-    sense = f"Decoded codes are {as_good} of their classes as class means ({ratio:.3f} times their squared error)"
+    sense = f"{where} codes are {as_good} of their classes as class means ({ratio:.3f} times their squared error)"
     if own < 0.99 * plain:
         return f"{sense}; each sample's own reconstruction leaves {percent(own / plain)} of that error."
     return f"{sense}; each sample's own reconstruction is no better than that."
@@ -169,7 +170,7 @@ def _evidence_doubts(summary: dict[str, Any]) -> list[tuple[str, str]]:
             ("Everything that takes samples", "No samples were given: no counts, supports, intervals or simulation.")
         )
     elif set(quality) == {"training"}:
-        why = "Figures of training samples are too good. Cross-validate: svqvae evaluate DATA --label COLUMN."
+        why = "Figures of training samples are too good. Cross-validate: `svqvae evaluate DATA --label COLUMN`."
         found.append(("Accuracy", f"No samples were held out. {why}"))
     elif "samples" in quality and not {"test", "held_out"} & set(quality):
         found.append(("Accuracy", "The samples given may be among those that the model was trained on."))
@@ -181,7 +182,7 @@ def _evidence_doubts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         n_near, n = accuracy["n_near_duplicates"], accuracy["n_samples"]
         if n_near is not None and n_near > MAX_NEAR * n:
             why = f"{n_near:,} of {n:,} held-out samples have a near-duplicate among the training samples."
-            found.append(("Accuracy, for leakage", f"{why} Name what belongs together with --group."))
+            found.append(("Accuracy, for leakage", f"{why} Name what belongs together with `--group`."))
     if summary["run"]["is_interrupted"]:
         found.append(("The whole fit", "Training was interrupted before its end."))
     return found

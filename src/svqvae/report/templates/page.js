@@ -290,4 +290,7 @@
     compare();
   });
   compare();
+  // On narrow screens the middle of the map says more than its left edge.
+  const map = find("#map");
+  if (map) map.parentElement.scrollLeft = (map.parentElement.scrollWidth - map.parentElement.clientWidth) / 2;
 })();
