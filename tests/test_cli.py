@@ -45,7 +45,8 @@ def folder(csv: Path) -> Path:
 
 def test_fit_writes_a_run_folder(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model.safetensors", "atlas.safetensors", "run.json", "history.csv", "metrics.json"}
+    model = {"model.safetensors", "atlas.safetensors", "run.json", "history.csv"}
+    assert names == model | {"metrics.json", "report.html", "report.json"}
     run_json = json.loads((folder / "run.json").read_text())
     assert run_json["feature_names"] == COLUMNS
     assert run_json["classes"]["values"] == ["a", "b"]

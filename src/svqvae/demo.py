@@ -1,6 +1,8 @@
 """The demonstration: scikit-learn's handwritten digits, nothing to download."""
 
 import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +14,38 @@ from svqvae.atlas.storage import write_whole
 from svqvae.data.images import digits
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation import Quality, held_out_quality
+from svqvae.report.page import Report, write_report
+from svqvae.report.samples import TEST, TRAINING, SampleSet
 
 N_REAL, N_DRAWN = 3, 5
 
 
-def run_demo(folder: Path, seed: int, verbose: bool) -> Quality:
-    """Train on 70 % of the digits, save the run and a picture in a folder, and measure on the other 30 %.
+def run_demo(
+    folder: Path,
+    seed: int,
+    verbose: bool,
+    command: str | None = None,
+    progress: Callable[[str], Callable[[int, int], None] | None] = lambda _: None,
+) -> tuple[Quality, Report]:
+    """Train on 70 % of the digits, measure on the other 30 %, and save run, figures, a picture and the page.
 
-    The split is stratified by digit and drawn with the same seed as everything else.
+    The split is stratified by digit and drawn with the same seed as everything else. The figures returned are those of
+    the digits held out.
     """
     images, labels = digits()
     X_train, X_test, y_train, y_test = train_test_split(
         images, labels, test_size=0.3, stratify=labels, random_state=seed
     )
     model = SVQVAE(architecture="conv", random_state=seed, verbose=verbose).fit(X_train, y_train)
+    model.data_ |= {"command": command}
     model.save(folder)
     draw_digits(model, X_test, y_test, folder / "digits.png", seed)
-    return held_out_quality(model, X_train, y_train, X_test, y_test)
+    sets = {TRAINING: SampleSet(X_train, y_train), TEST: SampleSet(X_test, y_test)}
+    qualities = {kind: held_out_quality(model, X_train, y_train, part.X, part.y) for kind, part in sets.items()}
+    figures = {kind: quality.to_dict() for kind, quality in qualities.items()}
+    write_whole(folder / "metrics.json", json.dumps(figures, indent=2).encode())
+    report = write_report(model, folder, figures, sets, title="Handwritten digits", progress=progress)
+    return qualities[TEST], report
 
 
 def draw_digits(model: SVQVAE, X_test: NDArray[np.float32], y_test: NDArray[np.int64], path: Path, seed: int) -> None:

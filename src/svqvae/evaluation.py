@@ -72,18 +72,30 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
         Errors are in the squared units of the model's scaling: for images of any range that is pixels scaled to
         [-1, 1], for tables standard deviations of each feature.
     """
-    y_train, y_test = np.asarray(y_train), np.asarray(y_test)
-    train, test = _scaled(model, X_train), _scaled(model, X_test)
+    y_train, train = np.asarray(y_train), scaled_rows(model, X_train)
     means = np.stack([train[y_train == name].mean(0, dtype=np.float64) for name in model.classes_])
+    return quality_beside(model, means, X_test, y_test)
+
+
+def quality_beside(model: "SVQVAE", means: NDArray[np.floating], X_test: Any, y_test: Any) -> Quality:
+    """Measure a fitted model beside a table of class means in the model's units, (n_classes, n_features).
+
+    As `held_out_quality`, where the training samples themselves are not at hand. Unknown means are NaN, and so are the
+    figures of theirs.
+    """
+    y_test, test = np.asarray(y_test), scaled_rows(model, X_test)
     _check_known(model, y_test)
     own = np.searchsorted(model.classes_, y_test)
-    profiles = _scaled(model, model.class_profiles())
+    profiles = scaled_rows(model, model.class_profiles())
+    is_known = bool(np.isfinite(means).all())
     return Quality(
         accuracy=float((model.predict(X_test) == y_test).mean()),
-        accuracy_class_means=float((pairwise_distances_argmin(test, means) == own).mean()),
+        accuracy_class_means=float((pairwise_distances_argmin(test, means) == own).mean())
+        if is_known
+        else float("nan"),
         class_reconstruction=_error(profiles[own], test),
         class_reconstruction_means=_error(means[own], test),
-        sample_reconstruction=_error(_scaled(model, model.reconstruct(X_test)), test),
+        sample_reconstruction=_error(scaled_rows(model, model.reconstruct(X_test)), test),
         n_samples=len(y_test),
     )
 
@@ -118,7 +130,7 @@ def simulation_quality(
         samples, root mean square, in units of the feature's standard deviation within classes.
     """
     y_train, y_test = np.asarray(y_train), np.asarray(y_test)
-    train, test = _scaled(model, X_train), _scaled(model, X_test)
+    train, test = scaled_rows(model, X_train), scaled_rows(model, X_test)
     rng = np.random.default_rng(random_state)
     counts = {name: min(1000, int((y_train == name).sum())) for name in model.classes_}
     _check_known(model, y_test)
@@ -145,7 +157,7 @@ def simulation_quality(
         return drawn
 
     simulated = {
-        "svqvae": simulate(lambda name, n: _scaled(model, model.sample(name, n, random_state=rng))),
+        "svqvae": simulate(lambda name, n: scaled_rows(model, model.sample(name, n, random_state=rng))),
         "resampled rows": simulate(resampled),
         "gaussian on features": simulate(gaussian),
     }
@@ -229,7 +241,8 @@ def _nearest_distances(rows: NDArray[np.float32], train: NDArray[np.float32]) ->
     return np.asarray(pairwise_distances_argmin_min(rows, train)[1], dtype=np.float64)
 
 
-def _scaled(model: "SVQVAE", X: Any) -> NDArray[np.float32]:
+def scaled_rows(model: "SVQVAE", X: Any) -> NDArray[np.float32]:
+    """Return samples in any form as flat rows on the scale that the model works on, (n, n_features)."""
     values = dense(X)
     return model.scaling_.apply(values.reshape(len(values), -1))
 

@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 
 
 def fit_run(
-    adata: "AnnData", label: str, group: str | None, folder: Path, settings: dict[str, Any]
+    adata: "AnnData", label: str, group: str | None, folder: Path, settings: dict[str, Any], command: str | None = None
 ) -> tuple[SVQVAE, dict[str, Quality]]:
     """Fit a model, write its run folder with `metrics.json`, and return the model and its figures.
 
     The figures are those of the training samples and, where samples were held out to stop training early, of those.
-    The latter had a say in when training stopped.
+    The latter had a say in when training stopped. The run keeps the columns, and the command by which it is done again.
     """
     if folder.is_file():
         raise NotADirectoryError(f"`--out` must be a folder; got the file {folder}. Give another name.")
     table = from_anndata(adata, label=label, group=group)
     model = SVQVAE(**settings).fit(adata, label=label, groups=table.groups)
+    model.data_ |= {"label": label, "group": group, "command": command}
     model.save(folder)
     is_held_out = np.isin(np.arange(adata.n_obs), model.held_out_)
     training = adata[~is_held_out]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from svqvae.cross_validation import Comparison
     from svqvae.evaluation import Quality
+    from svqvae.report.page import Report
 
 N_SHOWN = 10
 # Queries shown, and the least classes of each.
@@ -96,6 +97,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def print_verdict(report: "Report") -> None:
+    """Print the verdict of a page in three lines, and where the page is."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console.print(Text("Verdict", style="bold"))
+    for sentence in report.verdict:
+        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
+    say(f"Report: {report.page}")
 
 
 def print_quality(title: str, quality: "Quality") -> None:

@@ -34,7 +34,13 @@ Array = NDArray[np.float32]
 
 
 def import_run(
-    folder: Path, names: Path, genes: Path, out: Path, data: Path | None = None, label: str | None = None
+    folder: Path,
+    names: Path,
+    genes: Path,
+    out: Path,
+    data: Path | None = None,
+    label: str | None = None,
+    command: str | None = None,
 ) -> tuple[SVQVAE, Quality | None]:
     """Make a run folder of the authors' model, and return the model and its figures on the samples, if there are any.
 
@@ -46,6 +52,8 @@ def import_run(
         Run folder to write.
     data, label
         Labelled signatures to measure counts, spread and density on, as in `measure_on`; both or none.
+    command
+        By which the run is made again; it is kept in the run.
     """
     if (data is None) != (label is None):
         given, absent = ("--label", "--data") if data is None else ("--data", "--label")
@@ -56,6 +64,7 @@ def import_run(
     if data is not None and label is not None:
         quality = measure_on(model, data, label)
     make_folder(out)
+    model.data_ |= {"label": label, "command": command}
     model.save(out)
     content = {} if quality is None else {"samples": quality.to_dict()}
     write_whole(out / "metrics.json", json.dumps(content, indent=2).encode())

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from svqvae.cli import asking, exporting, importing, learning
+from svqvae.cli import asking, exporting, importing, learning, reporting
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,7 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: svqvae demo",
 )
-for room in (learning, asking, importing, exporting):
+for room in (learning, reporting, asking, importing, exporting):
     app.add_typer(room.commands)
 
 
@@ -60,7 +60,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
-        status: Any = app(args=arguments, prog_name="svqvae", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        status: Any = app(args=given, prog_name="svqvae", standalone_mode=False, obj=given)
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         _complain(str(error))
         status = 2

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from svqvae.cli.options import AsJson, Quiet
-from svqvae.printing import print_json, print_quality, say
+from svqvae.cli.reporting import command_line, report_files, try_report
+from svqvae.printing import print_json, print_quality, print_verdict, say
 
 commands = typer.Typer()
 
@@ -63,6 +64,7 @@ def l1000(
     epilog="Example: svqvae import-published saved --names pcl_names.csv --genes landmark_genes.tsv --out run"
 )
 def import_published(
+    context: typer.Context,
     folder: Annotated[
         Path,
         typer.Argument(
@@ -89,13 +91,16 @@ def import_published(
 ) -> None:
     """Make a run folder of the authors' trained LINCS model. Its files are read as data; nothing in them is run."""
     from svqvae.published import import_run
+    from svqvae.reporting import report_run
     from svqvae.runs import run_files
 
-    model, quality = import_run(folder, names, genes, out, data, label)
+    model, quality = import_run(folder, names, genes, out, data, label, command_line(context))
+    page = try_report(lambda progress: report_run(out, data, label, progress), out, quiet)
     if as_json:
         sizes = {"n_classes": len(model.classes_), "n_features": model.n_features_in_, "latent_dim": model.latent_dim}
         figures = None if quality is None else quality.to_dict()
-        print_json({"files": run_files(out, "metrics.json"), **sizes, "samples": figures})
+        files = [*run_files(out, "metrics.json"), *(report_files(out) if page else [])]
+        print_json({"files": files, **sizes, "samples": figures})
     elif not quiet:
         say(f"{len(model.classes_)} classes, {model.n_features_in_} genes, {model.latent_dim} latent dimensions.")
         if quality is not None:
@@ -103,3 +108,5 @@ def import_published(
         else:
             say("Without samples there are no supports, intervals or simulation: give them with --data and --label.")
         say(f"Run: {out}")
+        if page is not None:
+            print_verdict(page)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from svqvae.cli.options import AsJson, Data, Epochs, Geometry, Ignore, Label, Likelihood, Objective, Quiet, Seed
-from svqvae.printing import print_comparison, print_json, print_quality, say, verdict
+from svqvae.cli.reporting import command_line, report_files, try_report
+from svqvae.printing import print_comparison, print_json, print_quality, print_verdict, say, verdict
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,6 +22,7 @@ commands = typer.Typer()
 
 @commands.command(epilog="Example: svqvae demo --out demo")
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the run and the picture.")] = Path("demo"),
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -28,18 +30,23 @@ def demo(
 ) -> None:
     """Train on scikit-learn's handwritten digits and show what came out. Takes less than a minute."""
     from svqvae.demo import run_demo
+    from svqvae.progress import part_bars
     from svqvae.runs import run_files
 
-    quality = run_demo(out, seed, verbose=not quiet)
+    with part_bars(not quiet) as progress:
+        quality, page = run_demo(out, seed, verbose=not quiet, command=command_line(context), progress=progress)
     if as_json:
-        print_json({"files": run_files(out, "digits.png"), "held_out": quality.to_dict()})
+        files = [*run_files(out, "digits.png"), *report_files(out)]
+        print_json({"files": files, "held_out": quality.to_dict(), "verdict": list(page.verdict)})
     elif not quiet:
         print_quality("Held-out digits", quality)
         say(f"Picture: {out / 'digits.png'}    Run: {out}")
+        print_verdict(page)
 
 
 @commands.command(epilog="Example: svqvae fit signatures.h5ad --label pcl --group pert_iname --out run")
 def fit(
+    context: typer.Context,
     data: Data,
     label: Label,
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
@@ -62,6 +69,9 @@ def fit(
     accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int, typer.Option(help="Number of devices; 1 in this version.")] = 1,
     precision: Annotated[str, typer.Option(help="32-true, 64-true, bf16-mixed or 16-mixed.")] = "32-true",
+    with_report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html, the page of the run.")
+    ] = True,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -69,6 +79,7 @@ def fit(
     """Train on labelled data and write a run folder."""
     from svqvae.data.tables import read_table
     from svqvae.jobs import drop_features, fit_run
+    from svqvae.reporting import report_fit
     from svqvae.runs import run_files
 
     adata = drop_features(read_table(data, label=label, group=group), ignore or [])
@@ -88,14 +99,20 @@ def fit(
         "random_state": seed,
         "verbose": not quiet,
     }
-    model, qualities = fit_run(adata, label, group, out, settings)
+    model, qualities = fit_run(adata, label, group, out, settings, command_line(context))
+    if not (quiet or as_json):
+        _print_fit(adata, model, qualities, group)
+        say(f"Run: {out}")
+    page = None
+    if with_report:
+        page = try_report(lambda progress: report_fit(model, adata, label, out, qualities, progress), out, quiet)
     if as_json:
         sizes = {"n_samples": adata.n_obs, "n_features": adata.n_vars, "n_classes": len(model.classes_)}
         figures = {name: quality.to_dict() for name, quality in qualities.items()}
-        print_json({"files": run_files(out, "metrics.json"), **sizes, "n_epochs": model.n_iter_, "metrics": figures})
-    elif not quiet:
-        _print_fit(adata, model, qualities, group)
-        say(f"Run: {out}")
+        files = [*run_files(out, "metrics.json"), *(report_files(out) if page else [])]
+        print_json({"files": files, **sizes, "n_epochs": model.n_iter_, "metrics": figures})
+    elif page is not None and not quiet:
+        print_verdict(page)
 
 
 def _print_fit(adata: "AnnData", model: "SVQVAE", qualities: "dict[str, Quality]", group: str | None) -> None:

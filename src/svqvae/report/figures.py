@@ -1,0 +1,182 @@
+"""Numbers as positions: curves, matrices and the map. Templates turn them into SVG; nothing here writes markup."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from svqvae.report.labels import place_labels, shorten, text_width
+from svqvae.report.pictures import shades
+
+Array = NDArray[np.float64]
+
+# Classes up to which cells of a matrix carry numbers, and rows carry names.
+MAX_NUMBERS, MAX_NAMED_ROWS = 16, 90
+# Classes up to which each has a colour of its own; the colours are those of the style sheet.
+MAX_COLOURS = 10
+TERMS = {
+    "sample_reconstruction": "Sample reconstruction",
+    "class_reconstruction": "Class reconstruction",
+    "label": "Label (cross-entropy)",
+    "commitment": "Commitment",
+    "reconstruction": "Reconstruction",
+    "codebook": "Codebook",
+    "codebook_divergence": "Codebook divergence",
+    "divergence": "Divergence",
+    "loss": "Loss, all terms weighted",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear map from numbers to positions."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return the position of a number, to a hundredth."""
+        span = self.high - self.low
+        share = (value - self.low) / span if span else 0.5
+        return round(self.start + share * (self.end - self.start), 2)
+
+    def ticks(self, n: int) -> list[dict[str, Any]]:
+        """Return at most n + 1 round numbers within the range, with their positions."""
+        values = MaxNLocator(n, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        tolerance = 1e-9 * (self.high - self.low)
+        inside = [value for value in values if self.low - tolerance <= value <= self.high + tolerance]
+        return [{"at": self(value), "text": f"{value:.6g}"} for value in inside]
+
+
+def draw_curves(history: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a panel for each loss term: title, lines of training and validation as paths, ticks, first and last."""
+    epochs, panels = history["epoch"], []
+    if len(epochs) < 2:
+        return []
+    for term in sorted(history["terms"], key=lambda term: term["name"] != "loss"):
+        lines = {"training": term["training"]} | ({"validation": term["validation"]} if term["validation"] else {})
+        known = [value for values in lines.values() for value in values if value is not None]
+        if not known:
+            continue
+        low, high = min(0.0, *known), max(0.0, *known)
+        x, y = Scale(epochs[0], epochs[-1], 44, 268), Scale(low, high, 138, 12)
+        panels.append(
+            {
+                "name": term["name"],
+                "title": TERMS.get(term["name"], term["name"].replace("_", " ").capitalize()),
+                "x_ticks": x.ticks(4),
+                "y_ticks": y.ticks(4),
+                "lines": [{"kind": kind, "path": _path(x, y, epochs, values)} for kind, values in lines.items()],
+                "first": term["training"][0],
+                "last": term["training"][-1],
+            }
+        )
+    return panels
+
+
+def _path(x: Scale, y: Scale, xs: list[float], ys: list[float | None]) -> str:
+    points = [f"{x(a)},{y(b)}" for a, b in zip(xs, ys, strict=True) if b is not None]
+    return "M" + "L".join(points)
+
+
+def draw_matrix(values: Array, names: list[str], order: list[int], texts: Array | None = None) -> dict[str, Any]:
+    """Return a square matrix of classes: its image, the size of a cell, row names and, for few classes, numbers.
+
+    Parameters
+    ----------
+    values : (n_classes, n_classes), shades in [0, 1]
+    names
+        In the order of the matrix.
+    order
+        Of the classes on the page.
+    texts
+        Numbers to write into the cells, (n_classes, n_classes), or None.
+    """
+    n = len(order)
+    cell = round(float(np.clip(640 / n, 3, 46)), 2)
+    turned = values[np.ix_(order, order)]
+    is_named = n <= MAX_NAMED_ROWS
+    size = round(float(np.clip(cell * 0.9, 8.5, 13)), 1)
+    labels = [shorten(names[k], 30) for k in order] if is_named else []
+    left = round(10 + max((text_width(label, size) for label in labels), default=0.0), 1)
+    is_numbered = n <= MAX_NUMBERS and texts is not None
+    columns = is_named and cell >= 20
+    top = round(10 + max(text_width(shorten(names[k], 14), size) for k in order), 1) if columns else 6.0
+    cells = []
+    if is_numbered and texts is not None:
+        shown = texts[np.ix_(order, order)]
+        cells = [
+            {
+                "x": round(left + (j + 0.5) * cell, 1),
+                "y": round(top + (i + 0.5) * cell, 1),
+                "value": float(shown[i, j]),
+                "is_dark": bool(turned[i, j] > 0.5),
+            }
+            for i in range(n)
+            for j in range(n)
+            if np.isfinite(shown[i, j]) and shown[i, j]
+        ]
+    return {
+        "image": shades(turned),
+        "n": n,
+        "cell": cell,
+        "left": left,
+        "top": top,
+        "font": size,
+        "side": round(n * cell, 1),
+        "width": round(left + n * cell + 8, 1),
+        "height": round(top + n * cell + 8, 1),
+        "order": order,
+        "rows": [
+            {"class": k, "text": text, "y": round(top + (i + 0.5) * cell, 1)}
+            for i, (k, text) in enumerate(zip(order, labels, strict=False))
+        ],
+        "columns": [
+            {"class": k, "text": shorten(names[k], 14), "x": round(left + (i + 0.5) * cell, 1)}
+            for i, k in enumerate(order)
+        ]
+        if columns
+        else [],
+        "cells": cells,
+    }
+
+
+def shade_distances(distances: Array) -> Array:
+    """Return the rank of each pair among all, from 1 for the closest to near 0 for the farthest; NaN on the diagonal.
+
+    Ranks, since a few classes far from all others would leave no shades to tell the rest apart.
+    """
+    upper = np.triu_indices(len(distances), 1)
+    ranks = rankdata(distances[upper])
+    values = np.full(distances.shape, np.nan)
+    values[upper] = 1 - 0.96 * (ranks - 1) / max(len(ranks) - 1, 1)
+    return np.asarray(np.fmax(values, values.T), dtype=np.float64)
+
+
+def draw_map(places: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Return the map: a mark for each sample and each code, and names for as many codes as there is room for."""
+    xs, ys = np.array(places["x"], dtype=np.float64), np.array(places["y"], dtype=np.float64)
+    codes = np.array(places["codes"], dtype=np.float64)
+    width, height, margin = 680.0, 480.0, 24.0
+    both = np.concatenate([np.column_stack([xs, ys]), codes])
+    (low_x, low_y), (high_x, high_y) = both.min(0), both.max(0)
+    x = Scale(float(low_x), float(high_x), margin, width - margin)
+    y = Scale(float(low_y), float(high_y), height - margin, margin)
+    marks = [
+        {"x": x(a), "y": y(b), "class": k, "name": names[k], "label": shorten(names[k], 22)}
+        for k, (a, b) in enumerate(codes.tolist())
+    ]
+    place_labels(marks, width, height)
+    samples = zip(xs.tolist(), ys.tolist(), places["class"], places["set"], strict=True)
+    return {
+        "width": width,
+        "height": height,
+        "has_colours": len(names) <= MAX_COLOURS,
+        "points": [{"x": x(a), "y": y(b), "class": k, "is_new": kind != "training"} for a, b, k, kind in samples],
+        "codes": marks,
+    }

@@ -1,0 +1,285 @@
+"""From the numbers of a run to its page: `write_report` is the room's door."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+
+from svqvae.atlas.atlas import ClassAtlas
+from svqvae.atlas.storage import make_folder, write_whole
+from svqvae.report import diagrams, figures
+from svqvae.report.pictures import class_pictures
+from svqvae.report.samples import SampleSet
+from svqvae.report.summary import summarise
+from svqvae.report.verdict import named
+
+if TYPE_CHECKING:
+    from svqvae.estimator import SVQVAE
+
+PAGE, NUMBERS = "report.html", "report.json"
+# Cells of the profiles that go into the page for its comparison of two classes: 8 bytes each, times 4/3 as text.
+MAX_CELLS = 1_000_000
+UNKNOWN = "not known"
+# Widest figure that has room beside another one.
+MAX_BESIDE = 524
+SET_NAMES = {
+    "test": "test samples",
+    "held_out": "held-out samples",
+    "samples": "given samples",
+    "training": "training samples",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `write_report` wrote.
+
+    Attributes
+    ----------
+    page
+        The HTML file.
+    numbers
+        The JSON file.
+    summary
+        Its content.
+    """
+
+    page: Path
+    numbers: Path
+    summary: dict[str, Any]
+
+    @property
+    def verdict(self) -> tuple[str, str, str]:
+        """The verdict in three lines."""
+        found = self.summary["verdict"]
+        return found["accuracy"], found["pictures"], found["trust"]
+
+
+def write_report(
+    model: "SVQVAE",
+    folder: Path,
+    qualities: Mapping[str, Mapping[str, float]] | None = None,
+    sets: Mapping[str, SampleSet] | None = None,
+    *,
+    title: str | None = None,
+    progress: Callable[[str], Callable[[int, int], None] | None] = lambda _: None,
+) -> Report:
+    """Write `report.html`, a page that needs nothing else, and `report.json`, all numbers on it.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    folder
+        Made where it does not exist.
+    qualities
+        Figures by kind of samples, as in `metrics.json`.
+    sets
+        Samples by the same kinds; see `svqvae.report.samples.summarise_accuracy`. Without them there is no map, no
+        confusion and no comparison of simulated with real samples.
+    title
+        Of the page; None is the name of the folder.
+    progress
+        Called with a word for each part; returns what is called after each step, or None.
+    """
+    folder = Path(folder)
+    make_folder(folder, "folder")
+    given = dict(sets or {})
+    title = title or folder.resolve().name
+    text = json.dumps(
+        summarise(model, qualities or {}, given, title, progress=progress), ensure_ascii=False, allow_nan=False
+    )
+    summary = json.loads(text)
+    page = render(summary, model.to_atlas(), class_pictures(model, given, model.seed_))
+    write_whole(folder / NUMBERS, text.encode())
+    write_whole(folder / PAGE, page.encode())
+    return Report(folder / PAGE, folder / NUMBERS, summary)
+
+
+def render(summary: dict[str, Any], atlas: ClassAtlas, pictures: list[dict[str, Any]]) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    summary
+        As `summarise` returns it.
+    atlas
+        For the profiles that the page's script compares.
+    pictures
+        As `class_pictures` returns them.
+    """
+    script = _source("page.js")
+    names = [facts["name"] for facts in summary["classes"]]
+    relations, accuracy = summary["relations"], summary["accuracy"]
+    distances = np.array(relations["distances"], dtype=np.float64)
+    order = relations["order"]
+    drawn: dict[str, Any] = {
+        "curves": figures.draw_curves(summary["history"]),
+        "tree": diagrams.draw_tree(relations, names),
+        "network": diagrams.draw_network(relations, summary["classes"]),
+        "heat": figures.draw_matrix(figures.shade_distances(distances), names, order),
+        "map": None if summary["map"] is None else figures.draw_map(summary["map"], names),
+        "confusion": None,
+    }
+    if accuracy is not None:
+        counts = np.array(accuracy["confusion"], dtype=np.float64)
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        drawn["confusion"] = figures.draw_matrix(shares, names, order, counts)
+    data = {
+        "names": names,
+        "relations": {key: relations[key] for key in ("metric", "order", "distances", "nearest")},
+        "confusion": None if accuracy is None else accuracy["confusion"],
+        "contrast": pack_profiles(atlas),
+    }
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            s=summary,
+            draw=drawn,
+            pictures=pictures,
+            value=_Values(summary),
+            names=names,
+            # Our own files and escaped JSON; all text that comes from outside is left to autoescape.
+            style=Markup(_source("style.css")),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            data=Markup(escape_json(data)),  # noqa: S704
+        )
+    )
+
+
+def escape_json(data: Any) -> str:
+    r"""Return JSON that can stand in a script element, whatever text it holds.
+
+    Examples
+    --------
+    >>> escape_json("</script>")
+    '"\\u003c/script\\u003e"'
+    """
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def pack_profiles(atlas: ClassAtlas) -> dict[str, Any]:
+    """Return what it takes to compare two classes as `ClassAtlas.contrast` does, arrays as base64 of float32.
+
+    Where classes times features are more than a million, those features that differ most between classes.
+    """
+    n_classes, n_features = atlas.decoded.shape
+    chosen = np.arange(n_features)
+    if n_classes * n_features > MAX_CELLS:
+        by_spread = np.argsort(-atlas.decoded.var(0), kind="stable")
+        chosen = np.sort(by_spread[: MAX_CELLS // n_classes])
+    spread, variances, degrees = atlas.profile_spread, None, None
+    if spread is not None:
+        misfit = ((atlas.decoded - atlas.means) ** 2).mean(1, dtype=np.float64)
+        variances = _pack(spread.mean_variances(atlas.counts)[:, chosen] + misfit[:, None])
+        degrees = spread.degrees.tolist()
+    return {
+        "features": [atlas.feature_names[j] for j in chosen],
+        "n_features": n_features,
+        "decoded": _pack(atlas.decoded[:, chosen]),
+        "scale": _pack(np.broadcast_to(atlas.scale, n_features)[chosen]),
+        "variances": variances,
+        "degrees": degrees,
+        "most": int(atlas.counts.sum()) - n_classes,
+        "shape": list(atlas.sample_shape) if len(atlas.sample_shape) > 1 and len(chosen) == n_features else None,
+    }
+
+
+def _pack(values: NDArray[np.floating]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+
+
+class _Values:
+    """Numbers of the summary as text that names the place they come from."""
+
+    def __init__(self, summary: dict[str, Any]) -> None:
+        self.summary = summary
+
+    def __call__(self, path: str, style: str = "number") -> Markup:
+        found: Any = self.summary
+        for step in path.split("/"):
+            found = found[int(step)] if isinstance(found, list) else found[step]
+        if found is None:
+            return Markup('<span class="unknown">{}</span>').format(UNKNOWN)
+        return Markup('<data value="{}" data-path="{}">{}</data>').format(found, path, say_number(found, style))
+
+
+def say_number(value: float, style: str) -> str:
+    r"""Return a number as the page shows it.
+
+    Examples
+    --------
+    >>> [say_number(x, style) for x, style in ((0.98765, "percent"), (12345, "count"), (0.98765, "share"), (1e-9, "q"))]
+    ['98.8\xa0%', '12,345', '0.99', '<0.001']
+    """
+    if style == "percent":
+        return f"{100 * value:.1f}\u00a0%"
+    if style == "count":
+        return f"{value:,.0f}"
+    if style == "points":
+        return f"{100 * value:.1f}"
+    if style == "share":
+        return f"{value:.2f}"
+    if style == "q":
+        return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e5 or not value else f"{value:.2g}"
+
+
+def breakable(name: str) -> Markup:
+    """Return a name that may be broken after an underscore, a slash or a hyphen.
+
+    Examples
+    --------
+    >>> breakable("a_b<c>")
+    Markup('a_<wbr>b&lt;c&gt;')
+    """
+    return Markup("<wbr>").join(re.findall(r"[^_/-]*[_/-]?", name)[:-1])
+
+
+def coded(sentence: str) -> Markup:
+    """Return a sentence with what stands in backticks as code.
+
+    Examples
+    --------
+    >>> coded("`a` < b")
+    Markup('<code>a</code> &lt; b')
+    """
+    parts = sentence.split("`")
+    marked = [Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts)]
+    return Markup("").join(marked)
+
+
+def _source(name: str) -> str:
+    return resources.files("svqvae.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("svqvae.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["say"] = say_number
+    environment.filters["breakable"] = breakable
+    environment.filters["named"] = named
+    environment.filters["coded"] = coded
+    environment.globals["beside"] = MAX_BESIDE
+    environment.globals["set_names"] = SET_NAMES
+    return environment
