@@ -44,7 +44,7 @@ for shift, (geometry, own) in zip((-0.1, 0.1), results.groupby("param_svqvae__ge
     place = own["param_selectkbest__k"].astype(float) + shift
     axis.errorbar(place, own["mean_test_score"], own["std_test_score"], fmt="o-", label=geometry)
 axis.set(xlabel="measurements kept", ylabel="accuracy on validation folds", xticks=choices["selectkbest__k"])
-axis.legend(frameon=False)
+axis.legend(frameon=False, loc="lower right")
 axis.spines[["top", "right"]].set_visible(False)
 
 # %%

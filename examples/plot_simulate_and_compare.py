@@ -40,7 +40,7 @@ print(quality.round(3).to_string())
 # held-out cells, and where simulated and real cells lie on the first principal components of the real ones.
 simulated = np.concatenate([model.sample(name, int((y_test == name).sum()), random_state=0) for name in model.classes_])
 kinds = np.repeat(model.classes_, [(y_test == name).sum() for name in model.classes_])
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 real_spread = np.concatenate([X_test[y_test == name].std() for name in model.classes_])
 own_spread = np.concatenate([simulated[kinds == name].std(0) for name in model.classes_])
 left.scatter(real_spread, own_spread, s=2, alpha=0.4)
@@ -53,10 +53,11 @@ for k, name in enumerate(model.classes_):
         label = name if marker == "o" else None
         right.scatter(*places.T, s=18, marker=marker, color=f"C{k}", alpha=0.7, linewidths=0.8, label=label)
 right.set(xlabel="PC 1", ylabel="PC 2", title="held out (dots) and simulated (crosses)", xticks=[], yticks=[])
-right.legend(fontsize=7, frameon=False)
+figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=7, frameon=False)
 
 # %%
 # What to take from it: simulated cells lie where real ones do and are no copies, and a classifier can learn the types
-# from them. But a forest tells them from real cells, since each gene's values are more like a bell than real ones are.
-# Do not use them where the shape of a gene's distribution matters; where a classifier only wants more cells, drawing
-# the fitted ones again does as well. ``benchmarks/simulation.py`` repeats this over splits and data sets.
+# from them. But a forest tells them from real cells, since each gene's values are more like a bell than real ones are:
+# genes that no held-out cell of a type shows, at the left edge of the left picture, vary among its simulated cells. Do
+# not use them where the shape of a gene's distribution matters; where a classifier only wants more cells, drawing the
+# fitted ones again does as well. ``benchmarks/simulation.py`` repeats this over splits and data sets.
