@@ -35,7 +35,7 @@ docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) demo docs/_build
+	rm -rf $(VENV) demo docs/_build docs/gallery
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

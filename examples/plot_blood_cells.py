@@ -2,8 +2,8 @@
 Blood cells in scanpy
 =====================
 
-From an `.h5ad` file with a column of cell types to latents, classes and a map that scanpy draws: 700 blood cells ×
-765 genes with ten types, which scanpy ships as `pbmc68k_reduced`. The same three steps work on any AnnData.
+From an `.h5ad` file with a column of cell types to latents, classes and a map that scanpy draws: 700 blood cells × 765
+genes with ten types, which scanpy ships as `pbmc68k_reduced`. The same three steps work on any AnnData.
 """
 
 # %%
@@ -27,7 +27,8 @@ else:
 print(cells)
 
 # %%
-# Fit on one half of the cells of each type. The label is a column of `obs`; what each class looks like is in the atlas.
+# Fit on one half of the cells of each type. The label is a column of `obs`; what each class looks like is in the
+# atlas.
 types = cells.obs["bulk_labels"]
 is_fitted = np.isin(np.arange(cells.n_obs), train_test_split(np.arange(cells.n_obs), stratify=types, random_state=0)[0])
 model = SVQVAE(random_state=0).fit(cells[is_fitted], label="bulk_labels")
