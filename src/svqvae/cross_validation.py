@@ -119,6 +119,8 @@ def cross_validate(
     models: Mapping[str, SVQVAE],
     *,
     groups: Any = None,
+    unlabelled: Any = None,
+    unlabelled_groups: Any = None,
     n_folds: int = 5,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     on_fit: OnFit | None = None,
@@ -134,6 +136,9 @@ def cross_validate(
     models
         Unfitted models by name; cloned for each fit. Either all or none of them are for counts.
     groups : (n,), samples that must stay together, or None
+    unlabelled, unlabelled_groups
+        Samples without a label, and which of them should be alike; the models have them in each fold, see
+        `SVQVAE.fit`. The baselines cannot use them.
     n_folds
         Number of folds.
     seeds
@@ -185,7 +190,8 @@ def cross_validate(
             LeakageWarning,
             stacklevel=2,
         )
-    data = _Data(rows.reshape(len(rows), *sample_shape), flat, y, groups, is_counts)
+    others = {"unlabelled": unlabelled, "unlabelled_groups": unlabelled_groups}
+    data = _Data(rows.reshape(len(rows), *sample_shape), flat, y, groups, is_counts, others)
     runs, predictions = [], {}
     n_done = 0
     for seed, folds in splits.items():
@@ -246,13 +252,17 @@ def make_folds(
 
 @dataclass(frozen=True)
 class _Data:
-    """What is folded: samples as the models take them, as the baselines do, (n, n_features), labels and groups."""
+    """What is folded: samples as the models take them, as the baselines do, (n, n_features), labels and groups.
+
+    And what is not: the samples without a label.
+    """
 
     rows: Rows
     flat: NDArray[np.float64]
     y: Labels
     groups: NDArray[np.int64] | None
     is_counts: bool
+    others: Mapping[str, Any]
 
     def class_means(self, chosen: NDArray[np.int64], y: Labels) -> pd.DataFrame:
         """Return the mean of each class among the chosen samples, in the units of `flat`."""
@@ -276,7 +286,7 @@ def _fit_all(
         with warnings.catch_warnings():
             # Codes that do not stand for their class show in the figures.
             warnings.simplefilter("ignore")
-            fitted = clone(model).set_params(random_state=seed).fit(rows[train], y[train], groups=groups)
+            fitted = clone(model).set_params(random_state=seed).fit(rows[train], y[train], groups=groups, **data.others)
         if "interrupted" in fitted.history_:
             # The model would keep what it learnt until then; figures of a model half trained would mislead.
             raise KeyboardInterrupt

@@ -234,6 +234,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         label: str | None = None,
         layer: str | None = None,
         groups: Any = None,
+        unlabelled: Any = None,
+        unlabelled_groups: Any = None,
         on_epoch: OnEpoch | None = None,
     ) -> Self:
         """Train on labelled samples.
@@ -247,6 +249,11 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         layer
             Layer of the AnnData to use in the place of `X.X`.
         groups : (n,), samples that belong together are held out together
+        unlabelled : (n_unlabelled, n_features), samples without a label, or None
+            They show how samples that should be alike differ: with the default objective and architecture="dense",
+            directions in which they vary within a group count less (`svqvae.model.whitening`). Nothing else is learnt
+            from them.
+        unlabelled_groups : (n_unlabelled,), which of these should be alike, such as those of one compound
         on_epoch
             Called as ``on_epoch(epoch, n_epochs, row)`` after each epoch with that row of `history_`.
 
@@ -278,6 +285,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         )
         self.layer_ = layer
         inputs.check_units(rows, parameters.resolve_likelihood(self), self.output_scale)
+        others = inputs.check_unlabelled(self, unlabelled, unlabelled_groups, layer)
         self.seed_ = parameters.resolve_seed(self.random_state)
         fraction = parameters.resolve_validation_fraction(self, len(rows))
         kept, self.held_out_ = split_validation(index, groups, fraction, self.seed_)
@@ -293,7 +301,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         with self._random_state(), epoch_bar(self.verbose and on_epoch is None) as draw_bar:
             self.module_ = build(self)
             try:
-                training, history = self._train(rows, index, kept, on_epoch or draw_bar)
+                training, history = self._train(rows, index, kept, others, on_epoch or draw_bar)
             except BaseException:
                 del self.module_
                 raise
@@ -302,6 +310,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         found = measure(self, training)
         self.health_, self.atlas_, self.noise_ = found.health, found.atlas, found.noise
         self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": inputs.fingerprint(rows, index)}
+        if others is not None:
+            self.data_["n_unlabelled"] = len(others.rows)
         self._warn()
         return self
 
@@ -424,7 +434,12 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         return tags
 
     def _train(
-        self, rows: Rows, index: NDArray[np.int64], kept: NDArray[np.int64], on_epoch: OnEpoch
+        self,
+        rows: Rows,
+        index: NDArray[np.int64],
+        kept: NDArray[np.int64],
+        others: inputs.Unlabelled | None,
+        on_epoch: OnEpoch,
     ) -> tuple[MemoryBatches, list[dict[str, float]]]:
         batch_size = parameters.resolve_batch_size(self, len(kept))
         max_shift = parameters.resolve_max_shift(self, self.image_shape_)
@@ -434,7 +449,18 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         n_epochs = parameters.resolve_n_epochs(self, batches.n_batches)
         n_settling = parameters.resolve_n_settling_epochs(self, n_epochs)
         if isinstance(self.module_.encoder, WhitenedEncoder):
-            self.module_.encoder.whitening.measure(batches.inputs, batches.y, len(self.classes_))
+            alike, y = batches.inputs, batches.y
+            if others is not None:
+                alike = torch.cat([alike, self._to_tensor(others.rows)])
+                y = torch.cat([y, len(self.classes_) + torch.as_tensor(others.groups)])
+            self.module_.encoder.whitening.measure(alike, y)
+        elif others is not None:
+            warnings.warn(
+                "`unlabelled` samples are of use with objective='prototype' and architecture='dense' only; they were "
+                "left out.",
+                UserWarning,
+                stacklevel=3,
+            )
         history = train(
             self.module_,
             batches,

@@ -130,6 +130,35 @@ def check_groups(groups: Any, n_samples: int) -> NDArray[np.int64] | None:
     return np.asarray(pd.factorize(groups, use_na_sentinel=False)[0], dtype=np.int64)
 
 
+@dataclass(frozen=True)
+class Unlabelled:
+    """Samples without a label, (n, n_features), and the index of the group of each, (n,)."""
+
+    rows: Rows
+    groups: NDArray[np.int64]
+
+
+def check_unlabelled(estimator: BaseEstimator, X: Any, groups: Any, layer: str | None) -> Unlabelled | None:
+    """Return samples without a label and their groups, held against the features of the fit, or None.
+
+    Those whose group is missing are left out.
+    """
+    if X is None:
+        if groups is not None:
+            raise ValueError("`unlabelled` must be given with `unlabelled_groups`; got None. Give both, or none.")
+        return None
+    if groups is None:
+        raise ValueError(
+            "`unlabelled_groups` must say which unlabelled samples should be alike, such as those of one compound; got "
+            "None. Nothing is learnt from samples without label and group: leave them out."
+        )
+    unpacked = unpack(X, None, None, layer if is_anndata(X) else None)
+    rows, _ = check_rows(estimator, unpacked, takes_images=True, is_fitting=False)
+    check_groups(groups, len(rows))
+    index = pd.factorize(column_or_1d(groups))[0].astype(np.int64)
+    return Unlabelled(rows[index >= 0], index[index >= 0])
+
+
 def check_units(rows: Rows, likelihood: str, output_scale: float | None) -> None:
     """Refuse values that the likelihood cannot give."""
     if likelihood == "negative_binomial":

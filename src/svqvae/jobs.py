@@ -14,6 +14,7 @@ from sklearn.metrics import confusion_matrix
 from svqvae.atlas.storage import check_file, write_whole
 from svqvae.cross_validation import Comparison, OnFit, cross_validate
 from svqvae.data.l1000 import OnRead, Selection, read_signatures, rename_genes
+from svqvae.data.pcl import PCL
 from svqvae.data.tables import from_anndata
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 
 
 def fit_run(
-    adata: "AnnData", label: str, group: str | None, folder: Path, settings: dict[str, Any], command: str | None = None
+    adata: "AnnData",
+    label: str,
+    group: str | None,
+    folder: Path,
+    settings: dict[str, Any],
+    command: str | None = None,
+    unlabelled: "AnnData | None" = None,
 ) -> tuple[SVQVAE, dict[str, Quality]]:
     """Fit a model, write its run folder with `metrics.json`, and return the model and its figures.
 
@@ -35,7 +42,10 @@ def fit_run(
     if folder.is_file():
         raise NotADirectoryError(f"`--out` must be a folder; got the file {folder}. Give another name.")
     table = from_anndata(adata, label=label, group=group)
-    model = SVQVAE(**settings).fit(adata, label=label, groups=table.groups)
+    groups_of_others = None if unlabelled is None else from_anndata(unlabelled, group=group).groups
+    model = SVQVAE(**settings).fit(
+        adata, label=label, groups=table.groups, unlabelled=unlabelled, unlabelled_groups=groups_of_others
+    )
     model.data_ |= {"label": label, "group": group, "command": command}
     model.save(folder)
     is_held_out = np.isin(np.arange(adata.n_obs), model.held_out_)
@@ -57,6 +67,7 @@ def evaluate_model(
     *,
     n_folds: int,
     n_seeds: int,
+    unlabelled: "AnnData | None" = None,
     on_fit: OnFit | None = None,
 ) -> Comparison:
     """Cross-validate a model beside plain classifiers, and write all figures as JSON.
@@ -73,7 +84,18 @@ def evaluate_model(
     y = np.asarray(table.y)
     model = SVQVAE(**settings)
     seeds = range(n_seeds)
-    found = cross_validate(X, y, {"svqvae": model}, groups=table.groups, n_folds=n_folds, seeds=seeds, on_fit=on_fit)
+    others = None if unlabelled is None else from_anndata(unlabelled, group=group)
+    found = cross_validate(
+        X,
+        y,
+        {"svqvae": model},
+        groups=table.groups,
+        unlabelled=None if others is None else pd.DataFrame(dense(others.X), columns=others.feature_names),
+        unlabelled_groups=None if others is None else others.groups,
+        n_folds=n_folds,
+        seeds=seeds,
+        on_fit=on_fit,
+    )
     names = np.unique(y)
     guesses = np.concatenate([found.predictions["svqvae", seed].to_numpy() for seed in seeds])
     confusion = confusion_matrix(np.tile(y, n_seeds), guesses, labels=names) / n_seeds
@@ -82,6 +104,7 @@ def evaluate_model(
         "label": label,
         "group": group,
         "n_samples": len(y),
+        "n_unlabelled": 0 if unlabelled is None else unlabelled.n_obs,
         "n_features": adata.n_vars,
         "n_classes": len(names),
         "n_groups": None if groups is None else len(np.unique(groups)),
@@ -113,18 +136,37 @@ def prepare_signatures(
     *,
     gene_info: Path | None = None,
     selection: Selection | None = None,
+    unlabelled_out: Path | None = None,
     on_read: OnRead | None = None,
 ) -> list[str]:
     """Write L1000 signatures with their classes as .h5ad, and return what was taken and left out.
 
-    See `svqvae.data.l1000.read_signatures`. The sentences stand in ``uns["l1000"]`` too.
+    See `svqvae.data.l1000.read_signatures`. The sentences stand in ``uns["l1000"]`` too. Signatures without a class go
+    into a file of their own, where one is named.
     """
-    if out.suffix.lower() != ".h5ad":
-        raise ValueError(f"`--out` must end in .h5ad; got {out.name}.")
-    check_file(out)
-    adata, told = read_signatures(paths, sig_info, pcl, gene_info=gene_info, selection=selection, on_read=on_read)
+    for option, path in (("--out", out), ("--unlabelled-out", unlabelled_out)):
+        if path is not None and path.suffix.lower() != ".h5ad":
+            raise ValueError(f"`{option}` must end in .h5ad; got {path.name}.")
+        if path is not None:
+            check_file(path)
+    if out == unlabelled_out:
+        raise ValueError(f"`--unlabelled-out` must be another file than `--out`; got {out} twice.")
+    adata, told = read_signatures(
+        paths,
+        sig_info,
+        pcl,
+        gene_info=gene_info,
+        selection=selection,
+        with_unlabelled=unlabelled_out is not None,
+        on_read=on_read,
+    )
     adata.uns["l1000"] = {"files": [path.name for path in (*paths, sig_info, pcl)], "told": told}
-    write_annotated(adata, out)
+    has_class = adata.obs[PCL].notna().to_numpy()
+    write_annotated(adata if has_class.all() else adata[has_class].copy(), out)
+    if unlabelled_out is not None:
+        others = adata[~has_class].copy()
+        del others.obs[PCL]
+        write_annotated(others, unlabelled_out)
     return told
 
 

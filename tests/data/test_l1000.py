@@ -66,10 +66,8 @@ class Files:
         return path
 
     def read(self, **chosen: Any) -> tuple[anndata.AnnData, str]:
-        gene_info = chosen.pop("gene_info", None)
-        adata, told = read_signatures(
-            self.paths, self.sig_info, self.pcl, gene_info=gene_info, selection=Selection(**chosen)
-        )
+        more = {name: chosen.pop(name) for name in ("gene_info", "with_unlabelled") if name in chosen}
+        adata, told = read_signatures(self.paths, self.sig_info, self.pcl, selection=Selection(**chosen), **more)
         return adata, " ".join(told)
 
 
@@ -131,6 +129,36 @@ def test_duplicated_signatures_have_the_same_values_and_names_of_their_own(files
     assert set(twice.index) == {f"{name}|{own}" for name in twice for own in "AB"}
     for name in set(twice):
         np.testing.assert_array_equal(adata[f"{name}|A"].X, adata[f"{name}|B"].X)
+
+
+@pytest.mark.parametrize("multiple", ["drop", "duplicate"])
+def test_signatures_without_a_class_are_read_besides(files: Files, multiple: str) -> None:
+    plain, _ = files.read(multiple=multiple, min_compounds=2)
+    both, told = files.read(multiple=multiple, min_compounds=2, with_unlabelled=True)
+    has_class = both.obs["pcl"].notna().to_numpy()
+    np.testing.assert_array_equal(both.X[has_class], plain.X)
+    assert both.obs_names[has_class].tolist() == plain.obs_names.tolist()
+    others = both[~has_class]
+    assert f"{others.n_obs} signatures of {others.obs['pert_id'].nunique()} compounds taken without a class." in told
+    all_compounds = set(files.table[:58].query("pert_type == 'trt_cp'")["sig_id"])
+    assert set(others.obs["sig_id"]) == all_compounds - set(plain.obs["sig_id"])
+    assert set(others.obs["pert_id"]) >= {"B6", "B7"}
+    values = pd.concat([stored(path) for path in files.paths])
+    values = values[~values.index.duplicated()]
+    genes = others.var["pr_gene_id"].astype(str)
+    expected = values.loc[others.obs["sig_id"], genes].to_numpy().clip(-10, 10)
+    np.testing.assert_array_equal(others.X, expected)
+
+
+def test_signatures_without_a_class_go_into_a_file_of_their_own(files: Files) -> None:
+    out, others = files.folder / "a.h5ad", files.folder / "u.h5ad"
+    told = prepare_signatures(files.paths, files.sig_info, files.pcl, out, unlabelled_out=others)
+    written, apart = anndata.read_h5ad(out), anndata.read_h5ad(others)
+    assert written.obs["pcl"].notna().all()
+    assert "pcl" not in apart.obs
+    assert any(sentence.startswith(f"{apart.n_obs} signatures of ") for sentence in told)
+    with pytest.raises(ValueError, match=r"`--unlabelled-out` must be another file than `--out`"):
+        prepare_signatures(files.paths, files.sig_info, files.pcl, out, unlabelled_out=out)
 
 
 @pytest.mark.parametrize("asked", ["B1", "b1", "4'-\"C1"])

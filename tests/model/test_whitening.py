@@ -22,7 +22,7 @@ def draw(n_features: int) -> tuple[Tensor, Tensor]:
 
 def measured(rows: Tensor, y: Tensor, rank: int | None = None) -> Whitening:
     found = Whitening(rows.shape[1], rank)
-    found.measure(rows, y, int(y.max()) + 1)
+    found.measure(rows, y)
     return found
 
 
@@ -72,6 +72,12 @@ def test_a_covariance_from_some_of_the_rows_is_near_that_from_all(monkeypatch: p
     whole = measured(rows, y)(rows)
     monkeypatch.setattr(whitening, "MAX_ROWS", 1000)
     torch.testing.assert_close(measured(rows, y)(rows), whole, rtol=0.1, atol=0.1)
+
+
+def test_rows_alone_in_their_class_teach_nothing() -> None:
+    rows, y = draw(10)
+    more, alone = torch.cat([rows, 100 * torch.randn(7, 10)]), torch.cat([y, torch.arange(K, K + 7)])
+    torch.testing.assert_close(measured(more, alone)(rows), measured(rows, y)(rows))
 
 
 def test_classes_in_another_order_change_nothing() -> None:

@@ -38,6 +38,14 @@ def l1000(
     ] = "drop",
     min_per_class: Annotated[int, typer.Option(help="Signatures that a class must have.")] = 1,
     min_compounds: Annotated[int, typer.Option(help="Compounds that a class must have.")] = 1,
+    unlabelled_out: Annotated[
+        Path | None,
+        typer.Option(
+            help=".h5ad file to write for signatures left out for their class alone, for --unlabelled of fit and "
+            "evaluate.",
+            show_default="none",
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -50,14 +58,23 @@ def l1000(
     selection = Selection(lines, tuple(exclude or ()), multiple, min_per_class, min_compounds)
     with part_bars(not quiet) as progress:
         told = prepare_signatures(
-            files, sig_info, pcl, out, gene_info=gene_info, selection=selection, on_read=progress("reading")
+            files,
+            sig_info,
+            pcl,
+            out,
+            gene_info=gene_info,
+            selection=selection,
+            unlabelled_out=unlabelled_out,
+            on_read=progress("reading"),
         )
     if as_json:
-        print_json({"files": [out], "told": told})
+        print_json({"files": [out] if unlabelled_out is None else [out, unlabelled_out], "told": told})
     elif not quiet:
         for sentence in told:
             say(sentence)
         say(f"Signatures: {out}")
+        if unlabelled_out is not None:
+            say(f"Without a class: {unlabelled_out}")
 
 
 @commands.command(

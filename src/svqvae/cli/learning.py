@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from svqvae.cli.options import AsJson, Data, Epochs, Geometry, Ignore, Label, Likelihood, Objective, Quiet, Seed
+from svqvae.cli.options import (
+    AsJson,
+    Data,
+    Epochs,
+    Geometry,
+    Ignore,
+    Label,
+    Likelihood,
+    Objective,
+    Quiet,
+    Seed,
+    Unlabelled,
+)
 from svqvae.cli.reporting import command_line, report_files, try_report
 from svqvae.printing import print_comparison, print_json, print_quality, print_verdict, say, verdict
 
@@ -54,6 +66,7 @@ def fit(
         str | None,
         typer.Option(help="Column of what must stay together when samples are held out, such as a compound."),
     ] = None,
+    unlabelled: Unlabelled = None,
     ignore: Ignore = None,
     objective: Objective = "prototype",
     architecture: Annotated[
@@ -99,7 +112,8 @@ def fit(
         "random_state": seed,
         "verbose": not quiet,
     }
-    model, qualities = fit_run(adata, label, group, out, settings, command_line(context))
+    others = _read_unlabelled(unlabelled, group, ignore)
+    model, qualities = fit_run(adata, label, group, out, settings, command_line(context), others)
     if not (quiet or as_json):
         _print_fit(adata, model, qualities, group)
         say(f"Run: {out}")
@@ -113,6 +127,20 @@ def fit(
         print_json({"files": files, **sizes, "n_epochs": model.n_iter_, "metrics": figures})
     elif page is not None and not quiet:
         print_verdict(page)
+
+
+def _read_unlabelled(path: Path | None, group: str | None, ignore: list[str] | None) -> "AnnData | None":
+    """Return the samples without a class, if any; they need the column that says which should be alike."""
+    from svqvae.data.tables import read_table
+    from svqvae.jobs import drop_features
+
+    if path is None:
+        return None
+    if group is None:
+        raise ValueError(
+            "`--group` must be given with `--unlabelled`: it says which samples should be alike, such as a compound's."
+        )
+    return drop_features(read_table(path, group=group), ignore or [])
 
 
 def _print_fit(adata: "AnnData", model: "SVQVAE", qualities: "dict[str, Quality]", group: str | None) -> None:
@@ -135,6 +163,7 @@ def evaluate(
     group: Annotated[
         str | None, typer.Option(help="Column of what must not stand on both sides of a split, such as a compound.")
     ] = None,
+    unlabelled: Unlabelled = None,
     ignore: Ignore = None,
     folds: Annotated[int, typer.Option(help="Parts of the data, each held out once.")] = 5,
     seeds: Annotated[int, typer.Option(help="Cross-validations, each with its own folds.")] = 3,
@@ -160,9 +189,18 @@ def evaluate(
         "geometry": geometry,
         "n_epochs": epochs,
     }
+    others = _read_unlabelled(unlabelled, group, ignore)
     with part_bars(not quiet) as progress:
         found = evaluate_model(
-            adata, label, group, out, settings, n_folds=folds, n_seeds=seeds, on_fit=progress("folds")
+            adata,
+            label,
+            group,
+            out,
+            settings,
+            n_folds=folds,
+            n_seeds=seeds,
+            unlabelled=others,
+            on_fit=progress("folds"),
         )
     if as_json:
         figures = {"n_samples": adata.n_obs, "n_folds": folds, "n_seeds": seeds, "methods": found.to_dict()}

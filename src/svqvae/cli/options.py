@@ -14,6 +14,13 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document, files written and main figures, in place of text.")
 ]
 Label = Annotated[str, typer.Option(help="Column that holds the class of each sample.")]
+Unlabelled = Annotated[
+    Path | None,
+    typer.Option(
+        help="Samples without a class, such as those of svqvae l1000 --unlabelled-out: how those of one --group differ "
+        "counts less when classes are told apart."
+    ),
+]
 Ignore = Annotated[
     list[str] | None, typer.Option(help="Column of numbers that is no feature, such as age; may be repeated.")
 ]

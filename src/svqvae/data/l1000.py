@@ -80,6 +80,7 @@ def read_signatures(
     *,
     gene_info: Path | str | None = None,
     selection: Selection | None = None,
+    with_unlabelled: bool = False,
     on_read: OnRead | None = None,
 ) -> tuple["anndata.AnnData", list[str]]:
     """Read the signatures of compounds with a perturbagen class.
@@ -101,6 +102,9 @@ def read_signatures(
         Text table of genes, whose landmark genes are taken; None takes `landmark_genes`.
     selection
         None takes `Selection()`.
+    with_unlabelled
+        Whether to read, besides, the signatures that are left out for their class alone: that of their compound is not
+        known, or one of several, or too small. Their ``pcl`` is missing.
     on_read
         Called after each block of signatures.
 
@@ -129,8 +133,14 @@ def read_signatures(
     chosen = facts.loc[places.index]
     chosen = _select(chosen, selection, told)
     _require_some(chosen, told)
+    candidates = chosen
     chosen = give_classes(chosen, Path(pcl), selection.multiple, told)
     chosen = _drop_small(chosen, selection, told)
+    if with_unlabelled:
+        others = candidates[~candidates.index.isin(chosen["sig_id"])]
+        told.append(f"{len(others)} signatures of {others['pert_id'].nunique()} compounds taken without a class.")
+        chosen = pd.concat([chosen, others])
+        chosen = chosen.iloc[np.argsort(places.index.get_indexer(pd.Index(chosen["sig_id"])), kind="stable")]
     rows, genes = _find_genes([var for var, _ in contents], paths, genes, told)
     X = _read_values(paths, rows, places, chosen, on_read)
     n_clipped = int((X > LIMIT).sum() + (X < -LIMIT).sum())

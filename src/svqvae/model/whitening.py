@@ -42,16 +42,28 @@ class Whitening(nn.Module):
         self.register_buffer("gain", torch.ones(()))
 
     @torch.no_grad()
-    def measure(self, inputs: Float[Tensor, "n features"], y: Int[Tensor, " n"], n_classes: int) -> None:
-        """Measure the directions on training samples, (n, n_features), each class with at least one."""
-        n, n_features = inputs.shape
-        counts, sums = class_sums(torch.asinh(inputs).double(), y, n_classes)
-        means = sums / counts[:, None]
-        n_most = MAX_ROWS if n_features <= MAX_FEATURES else MAX_ROWS_WIDE
-        chosen = torch.linspace(0, n - 1, min(n, n_most)).round().long()
-        residuals = torch.asinh(inputs[chosen]).double() - means[y[chosen]]
-        mean_variance = float((residuals**2).mean())
-        if mean_variance == 0:  # A single sample in each class, say.
+    def measure(self, inputs: Float[Tensor, "n features"], y: Int[Tensor, " n"]) -> None:
+        """Measure the directions.
+
+        Parameters
+        ----------
+        inputs
+            (n, n_features).
+        y
+            Class of each sample, or anything else that samples which should be alike have in common, (n,). Of one that
+            is alone nothing is learnt.
+        """
+        counts, sums = class_sums(torch.asinh(inputs).double(), y, int(y.max()) + 1)
+        means = sums / counts.clamp_min(1)[:, None]
+        among_others = torch.nonzero(counts[y] > 1).flatten()
+        n_most = MAX_ROWS if inputs.shape[1] <= MAX_FEATURES else MAX_ROWS_WIDE
+        picked = torch.linspace(0, max(0, len(among_others) - 1), min(len(among_others), n_most)).round().long()
+        chosen = among_others[picked]
+        # A mean that a row has a share in is too near to it: n - 1 instead of n.
+        freedom = (1 - 1 / counts[y[chosen]]).sqrt()
+        residuals = (torch.asinh(inputs[chosen]).double() - means[y[chosen]]) / freedom[:, None]
+        mean_variance = float((residuals**2).mean()) if len(chosen) else 0.0
+        if mean_variance == 0:
             return
         variances, axes = _principal_axes(residuals, self.axes.shape[1])
         rank = len(variances)
