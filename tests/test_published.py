@@ -108,7 +108,10 @@ def test_the_rows_of_the_names_may_stand_in_any_order(saved: Saved) -> None:
 def test_a_run_is_whole_and_loads_again(saved: Saved, tmp_path: Path) -> None:
     assert run(*saved.arguments(tmp_path / "run")) == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"model.safetensors", "atlas.safetensors", "run.json", "history.csv", "metrics.json"}
+    assert names == {
+        *("model.safetensors", "atlas.safetensors", "run.json", "history.csv", "metrics.json"),
+        *("report.html", "report.json"),
+    }
     model, again = saved.read(), SVQVAE.load(tmp_path / "run")
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(9, 6)), columns=GENES)
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))

@@ -128,6 +128,7 @@ class Fickle(nn.Linear):
         return super().forward(rows if rows.sum() > 0 else -rows)
 
 
+@pytest.mark.filterwarnings("ignore::svqvae.atlas.health.CodeHealthWarning")
 def test_networks_that_cannot_be_exported_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pair = (Fickle(30, 4), nn.Linear(4, 30))
     model = SVQVAE(**SHORT, architecture=pair, latent_dim=4).fit(TABLE, y)
