@@ -18,22 +18,32 @@ def annotate(
     out: Annotated[
         Path,
         typer.Option(
-            help=".csv to write: sample, class, probability; or .h5ad: the data with latents and classes, for scanpy."
+            help=".csv to write: sample, class, probability, set, novelty_p, is_unknown; or .h5ad: the data with "
+            "latents and all of these, for scanpy."
         ),
     ],
+    unknown: Annotated[
+        float, typer.Option(help="Largest novelty_p of samples that are said to be of no known class.")
+    ] = 0.05,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Name the class of each sample of new data. The probabilities are not calibrated."""
+    """Name the class of each sample of new data, and tell how sure that is."""
+    from svqvae.annotating import annotate_samples
     from svqvae.data.tables import read_table
-    from svqvae.jobs import annotate_samples
+    from svqvae.printing import print_annotated
 
-    table = annotate_samples(run, read_table(data), out)
+    if not 0 <= unknown <= 1:
+        raise ValueError(f"`--unknown` must be from 0 to 1; got {unknown:g}.")
+    table, covers = annotate_samples(run, read_table(data), out, unknown)
     if as_json:
         counts = table["class"].value_counts().rename_axis("class").reset_index(name="n_samples")
-        print_json({"files": [out], "n_samples": len(table), "classes": counts})
+        n_unknown = None if table["is_unknown"].isna().any() else int(table["is_unknown"].sum())
+        found = {"n_samples": len(table), "n_unknown": n_unknown, "is_calibrated": covers, "classes": counts}
+        print_json({"files": [out], **found})
     elif not quiet:
-        say(f"{len(table)} samples annotated: {out}")
+        print_annotated(table, unknown, covers)
+        say(f"Classes: {out}")
 
 
 @commands.command(epilog="Example: svqvae classes run --out relations")

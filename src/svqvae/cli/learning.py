@@ -79,6 +79,14 @@ def fit(
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a step.", show_default="a twentieth of the data, 16 to 256")
     ] = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the samples not to train on: they tell when to stop, how good the model is, and how sure "
+            "annotate is.",
+            show_default="0.05 from 10,000 samples on, else 0",
+        ),
+    ] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int, typer.Option(help="Number of devices; 1 in this version.")] = 1,
     precision: Annotated[str, typer.Option(help="32-true, 64-true, bf16-mixed or 16-mixed.")] = "32-true",
@@ -112,6 +120,10 @@ def fit(
         "random_state": seed,
         "verbose": not quiet,
     }
+    if hold_out is not None:
+        if not 0 <= hold_out < 1:
+            raise ValueError(f"`--hold-out` must be at least 0 and below 1; got {hold_out:g}.")
+        settings |= {"validation_fraction": hold_out, "early_stopping": hold_out > 0}
     others = _read_unlabelled(unlabelled, group, ignore)
     model, qualities = fit_run(adata, label, group, out, settings, command_line(context), others)
     if not (quiet or as_json):
