@@ -318,3 +318,14 @@ def test_l1000_brings_real_plates_and_classes_together(
     assert run("l1000", *arguments, "--cells", "a375", "--out", tmp_path / "none.h5ad") == 2
     assert "`cells` must be cell lines of the signatures; got 'a375'" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a375.h5ad", "quiet.h5ad"]
+
+
+def test_evaluate_takes_a_fold_for_each_of_a_few_groups(csv: Path, tmp_path: Path, capsys) -> None:
+    table = pd.read_csv(csv)
+    table["batch"] %= 3
+    table.to_csv(tmp_path / "t.csv", index=False)
+    few = ["--label", "kind", "--seeds", 1, "--epochs", 1, "--out", tmp_path / "q.json"]
+    assert run("evaluate", tmp_path / "t.csv", "--group", "batch", *few) == 0
+    assert "in 3 folds, each batch on one side" in capsys.readouterr().out
+    assert run("evaluate", tmp_path / "t.csv", *few) == 0
+    assert "in 5 folds" in capsys.readouterr().out

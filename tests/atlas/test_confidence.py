@@ -98,5 +98,5 @@ def test_sets_cover_what_held_out_samples_promise() -> None:
 def test_few_held_out_samples_leave_all_classes_in_the_set() -> None:
     known = Calibration(np.zeros((3, 1), np.float32), np.empty(0), np.empty(0), np.full(5, 0.9))
     assert class_sets(np.array([[0.98, 0.01, 0.01]]), known).all()
-    with pytest.raises(ValueError, match="`coverage` must be above 0 and below 1; got 1.0"):
+    with pytest.raises(ValueError, match=r"`coverage` must be above 0 and below 1; got 1\.0"):
         class_sets(np.eye(3), known, 1.0)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
     from svqvae.evaluation import Quality
 
+DEFAULT_FOLDS = 5
 TITLES = {"training": "Training samples", "held_out": "Samples held out to watch training"}
 
 commands = typer.Typer()
@@ -177,7 +178,10 @@ def evaluate(
     ] = None,
     unlabelled: Unlabelled = None,
     ignore: Ignore = None,
-    folds: Annotated[int, typer.Option(help="Parts of the data, each held out once.")] = 5,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Parts of the data, each held out once.", show_default="5, or a group each where fewer are"),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Cross-validations, each with its own folds.")] = 3,
     objective: Objective = "prototype",
     likelihood: Likelihood = "auto",
@@ -202,6 +206,8 @@ def evaluate(
         "n_epochs": epochs,
     }
     others = _read_unlabelled(unlabelled, group, ignore)
+    if folds is None:
+        folds = min(DEFAULT_FOLDS, adata.n_obs if group is None else adata.obs[group].nunique())
     with part_bars(not quiet) as progress:
         found = evaluate_model(
             adata,
