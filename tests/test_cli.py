@@ -116,6 +116,8 @@ def test_quiet_prints_nothing_and_loud_prints_the_table(csv: Path, tmp_path: Pat
         ),
         (["fit", "CSV", "--label", "kind", "--out", "x", "--hold-out", "2"], "`--hold-out` must be at least 0"),
         (["annotate", "nowhere", "CSV", "--out", "x.csv"], "run folder"),
+        (["demo", "--out", "CSV"], "`--out` must be a folder; got the file"),
+        (["demo", "--seed", "-1"], "Invalid value for '--seed'"),
         (["annotate", "nowhere", "CSV", "--out", "x.csv", "--unknown", "5"], "`--unknown` must be from 0 to 1; got 5."),
     ],
 )

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from svqvae.annotating import write_h5ad
-from svqvae.atlas.storage import check_file, write_whole
+from svqvae.atlas.storage import check_file, check_folder, write_whole
 from svqvae.cross_validation import Comparison, OnFit, cross_validate
 from svqvae.data.l1000 import OnRead, Selection, read_signatures
 from svqvae.data.pcl import PCL
@@ -37,8 +37,7 @@ def fit_run(
     The figures are those of the training samples and, where samples were held out to stop training early, of those.
     The latter had a say in when training stopped. The run keeps the columns, and the command by which it is done again.
     """
-    if folder.is_file():
-        raise NotADirectoryError(f"`--out` must be a folder; got the file {folder}. Give another name.")
+    check_folder(folder)
     table = from_anndata(adata, label=label, group=group)
     groups_of_others = None if unlabelled is None else from_anndata(unlabelled, group=group).groups
     model = SVQVAE(**settings).fit(

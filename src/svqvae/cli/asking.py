@@ -29,13 +29,16 @@ def annotate(
     quiet: Quiet = False,
 ) -> None:
     """Name the class of each sample of new data, and tell how sure that is."""
-    from svqvae.annotating import annotate_samples
-    from svqvae.data.tables import read_table
     from svqvae.printing import print_annotated
+    from svqvae.progress import spinner
 
     if not 0 <= unknown <= 1:
         raise ValueError(f"`--unknown` must be from 0 to 1; got {unknown:g}.")
-    table, covers = annotate_samples(run, read_table(data), out, unknown)
+    with spinner(not quiet, "annotating"):
+        from svqvae.annotating import annotate_samples
+        from svqvae.data.tables import read_table
+
+        table, covers = annotate_samples(run, read_table(data), out, unknown)
     if as_json:
         counts = table["class"].value_counts().rename_axis("class").reset_index(name="n_samples")
         n_unknown = None if table["is_unknown"].isna().any() else int(table["is_unknown"].sum())
@@ -113,13 +116,16 @@ def profile(
     quiet: Quiet = False,
 ) -> None:
     """Write what is typical of a class, feature by feature, with intervals, p- and q-values."""
-    from svqvae.atlas.atlas import ClassAtlas
-    from svqvae.atlas.exports import check_contrast_path, write_contrast
+    from svqvae.progress import spinner
 
-    check_contrast_path(out)
-    atlas = ClassAtlas.load(run)
-    table = atlas.profile(name) if versus is None else atlas.contrast(name, versus)
-    write_contrast(table, out, name if versus is None else f"{name} versus {versus}")
+    with spinner(not quiet, "comparing"):
+        from svqvae.atlas.atlas import ClassAtlas
+        from svqvae.atlas.exports import check_contrast_path, write_contrast
+
+        check_contrast_path(out)
+        atlas = ClassAtlas.load(run)
+        table = atlas.profile(name) if versus is None else atlas.contrast(name, versus)
+        write_contrast(table, out, name if versus is None else f"{name} versus {versus}")
     sure = table[table["q"] <= 0.05]
     n_up, n_down = int((sure["t"] > 0).sum()), int((sure["t"] < 0).sum())
     if as_json:
@@ -145,9 +151,12 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Simulate samples of a class."""
-    from svqvae.jobs import simulate_samples
+    from svqvae.progress import spinner
 
-    n_features = simulate_samples(run, name, n, out, seed)
+    with spinner(not quiet, "simulating"):
+        from svqvae.jobs import simulate_samples
+
+        n_features = simulate_samples(run, name, n, out, seed)
     if as_json:
         print_json({"files": [out], "class": name, "n_samples": n, "n_features": n_features})
     elif not quiet:

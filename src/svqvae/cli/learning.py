@@ -99,12 +99,15 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Train on labelled data and write a run folder."""
-    from svqvae.data.tables import read_table
-    from svqvae.jobs import drop_features, fit_run
-    from svqvae.reporting import report_fit
-    from svqvae.runs import run_files
+    from svqvae.progress import spinner
 
-    adata = drop_features(read_table(data, label=label, group=group), ignore or [])
+    with spinner(not quiet, "reading"):
+        from svqvae.data.tables import read_table
+        from svqvae.jobs import drop_features, fit_run
+        from svqvae.reporting import report_fit
+        from svqvae.runs import run_files
+
+        adata = drop_features(read_table(data, label=label, group=group), ignore or [])
     if architecture is None:
         architecture = "conv" if "image_shape" in adata.uns else "dense"
     settings = {
@@ -191,13 +194,15 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Tell how well classes are recognised in samples not seen, beside plain classifiers on the same folds."""
-    from svqvae.data.tables import read_table
-    from svqvae.jobs import drop_features, evaluate_model
-    from svqvae.progress import part_bars
+    from svqvae.progress import part_bars, spinner
 
     if seeds < 1:
         raise ValueError(f"`--seeds` must be 1 or more; got {seeds}.")
-    adata = drop_features(read_table(data, label=label, group=group), ignore or [])
+    with spinner(not quiet, "reading"):
+        from svqvae.data.tables import read_table
+        from svqvae.jobs import drop_features, evaluate_model
+
+        adata = drop_features(read_table(data, label=label, group=group), ignore or [])
     settings = {
         "architecture": "conv" if "image_shape" in adata.uns else "dense",
         "objective": objective,
