@@ -80,8 +80,13 @@ def fit(
         int | None, typer.Option(help="Samples a step.", show_default="a twentieth of the data, 16 to 256")
     ] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    devices: Annotated[int, typer.Option(help="Number of devices; 1 in this version.")] = 1,
-    precision: Annotated[str, typer.Option(help="32-true, 64-true, bf16-mixed or 16-mixed.")] = "32-true",
+    devices: Annotated[int, typer.Option(help="Processes that train together; under torchrun, its own.")] = 1,
+    precision: Annotated[
+        str, typer.Option(help="32-true, 64-true, bf16-mixed, 16-mixed, or auto: what is measured to be faster.")
+    ] = "32-true",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a fit into the same run folder was stopped or killed.")
+    ] = False,
     with_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html, the page of the run.")
     ] = True,
@@ -92,9 +97,11 @@ def fit(
     """Train on labelled data and write a run folder."""
     from svqvae.data.tables import read_table
     from svqvae.jobs import drop_features, fit_run
+    from svqvae.model.processes import is_first
     from svqvae.reporting import report_fit
     from svqvae.runs import run_files
 
+    quiet |= not is_first()
     adata = drop_features(read_table(data, label=label, group=group), ignore or [])
     if architecture is None:
         architecture = "conv" if "image_shape" in adata.uns else "dense"
@@ -113,7 +120,9 @@ def fit(
         "verbose": not quiet,
     }
     others = _read_unlabelled(unlabelled, group, ignore)
-    model, qualities = fit_run(adata, label, group, out, settings, command_line(context), others)
+    model, qualities = fit_run(adata, label, group, out, settings, command_line(context), others, resume)
+    if not is_first():
+        return
     if not (quiet or as_json):
         _print_fit(adata, model, qualities, group)
         say(f"Run: {out}")
