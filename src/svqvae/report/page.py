@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.storage import make_folder, write_whole
+from svqvae.evaluation import quality_beside
 from svqvae.report import diagrams, figures
 from svqvae.report.pictures import class_pictures
 from svqvae.report.samples import SampleSet
@@ -84,7 +85,7 @@ def write_report(
     folder
         Made where it does not exist.
     qualities
-        Figures by kind of samples, as in `metrics.json`.
+        Figures by kind of samples, as in `metrics.json`. Those of samples given without are measured.
     sets
         Samples by the same kinds; see `svqvae.report.samples.summarise_accuracy`. Without them there is no map, no
         confusion and no comparison of simulated with real samples.
@@ -95,10 +96,12 @@ def write_report(
     """
     folder = Path(folder)
     make_folder(folder, "folder")
-    given = dict(sets or {})
+    given, figures_of = dict(sets or {}), dict(qualities or {})
+    for kind in given.keys() - figures_of.keys():
+        figures_of[kind] = quality_beside(model, model.to_atlas().means, given[kind].X, given[kind].y).to_dict()
     title = title or folder.resolve().name
     text = json.dumps(
-        summarise(model, qualities or {}, given, title, progress=progress), ensure_ascii=False, allow_nan=False
+        summarise(model, figures_of, given, title, progress=progress), ensure_ascii=False, allow_nan=False
     )
     summary = json.loads(text)
     page = render(summary, model.to_atlas(), class_pictures(model, given, model.seed_))
