@@ -327,7 +327,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                 raise
         self.history_ = pd.DataFrame(history)
         self.n_iter_ = len(history)
-        found = measure(self, training)
+        held_out = self._batches(rows, index, self.held_out_, 256, 0) if len(self.held_out_) else None
+        found = measure(self, training, held_out, None if groups is None else groups[kept])
         self.health_, self.atlas_, self.noise_ = found.health, found.atlas, found.noise
         self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": digest}
         if others is not None:
@@ -343,7 +344,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return class probabilities softmax(-d / temperature), (n, n_classes), d squared distances to the codes.
 
-        They are those of the label term and not calibrated: where samples are few, they are too sure.
+        They are those of the label term and not calibrated; see `svqvae.annotating.tell_classes`.
         """
         logits = -self._distances(X) / parameters.resolve_temperature(self)
         shares = np.exp(logits - logits.max(1, keepdims=True))

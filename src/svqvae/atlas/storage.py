@@ -72,11 +72,16 @@ def read_run(folder: Path | str) -> tuple[Tensors, dict[str, Any]]:
     return tensors, run
 
 
-def make_folder(folder: Path, argument: str = "--out") -> None:
-    """Make a folder and those above it where they do not exist; a file in their place is named."""
+def check_folder(folder: Path, argument: str = "--out") -> None:
+    """Refuse a file in the place of a folder, or of one above it."""
     for place in (folder, *folder.parents):
         if place.is_file():
             raise NotADirectoryError(f"`{argument}` must be a folder; got the file {place}. Give another name.")
+
+
+def make_folder(folder: Path, argument: str = "--out") -> None:
+    """Make a folder and those above it where they do not exist; a file in their place is named."""
+    check_folder(folder, argument)
     folder.mkdir(parents=True, exist_ok=True)
 
 
