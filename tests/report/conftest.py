@@ -56,7 +56,7 @@ def quickly() -> Iterator[None]:
     """Take few resamples, and do without umap-learn, which takes seconds to load."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "umap", None)
-        patch.setattr(summary, "summarise_relations", partial(summarise_relations, n_resamples=20))
+        patch.setattr(summary, "summarise_relations", partial(summarise_relations, n_resamples=10))
         yield
 
 

@@ -153,7 +153,7 @@ def test_of_too_many_features_those_that_differ_most_are_packed(table, monkeypat
 @pytest.mark.parametrize("n_classes, n_features", [(75, 978), (300, 30)])
 def test_many_classes_and_genes_stay_small(n_classes: int, n_features: int, tmp_path, draw, quick) -> None:
     names = [f"CP_SOME_RECEPTOR_ANTAGONIST_{k}" for k in range(n_classes)]
-    X, y = draw(names, 6, n_features=n_features)
+    X, y = draw(names, 4, n_features=n_features)
     model = SVQVAE(n_epochs=1, hidden=(16,), latent_dim=8, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CodeHealthWarning)

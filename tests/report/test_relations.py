@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from svqvae.report.relations import summarise_relations
+from svqvae.report.relations import _surest, summarise_relations
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +59,10 @@ def test_two_classes_are_enough(make_case, draw) -> None:
     case = make_case(*draw(["a", "b"]))
     assert case.summary["relations"]["closest"] == case.summary["relations"]["farthest"]
     assert "<h2>Better than" in case.page or "As good as" in case.page or "plain method" in case.page
+
+
+def test_no_pair_is_called_sure_that_would_rather_not_return() -> None:
+    edges = [{"a": 0, "b": 1, "distance": 2.0, "support": 0.9}, {"a": 0, "b": 2, "distance": 1.0, "support": 0.9}]
+    assert _surest(edges) == edges[1]
+    assert _surest([{**edge, "support": 0.4} for edge in edges]) is None
+    assert _surest([{**edge, "support": None} for edge in edges]) is None
