@@ -66,7 +66,7 @@ def measure(
 def main() -> None:
     """Run the splits, print the table, keep the CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--quick", action="store_true", help="1 split; writes nothing")
     arguments = parser.parse_args()

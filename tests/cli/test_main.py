@@ -47,6 +47,24 @@ def test_defaults_are_those_of_the_estimator(name: str) -> None:
     shared = set(ours) & set(theirs) - {"architecture"}
     assert {"objective", "likelihood", "geometry", "epochs"} <= shared
     assert {key: ours[key] for key in shared} == {key: theirs[key] for key in shared}
+    others = {"data", "label", "out", "group", "unlabelled", "ignore", "as_json", "quiet", "architecture"}
+    alone = {"fit": {"hold_out", "with_report", "seed"}, "evaluate": {"folds", "seeds"}}
+    assert set(ours) - shared == others - ({"architecture"} if name == "evaluate" else set()) | alone[name]
+
+
+@pytest.mark.parametrize(("name", "function"), [("fit", "fit_run"), ("evaluate", "evaluate_model")])
+def test_what_is_not_asked_for_is_left_to_the_estimator(
+    name: str, function: str, run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(*arguments: Any, **_: Any) -> NoReturn:
+        settings = next(part for part in arguments if isinstance(part, dict))
+        # A seed of its own makes a command give the same twice; a bar is for terminals.
+        given = {key: value for key, value in settings.items() if key not in ("random_state", "verbose")}
+        assert given.items() <= SVQVAE().get_params(deep=False).items()
+        raise ValueError("kept.")
+
+    monkeypatch.setattr(f"svqvae.jobs.{function}", keep)
+    assert run(name, table, "--label", "kind", "--out", tmp_path / "out") == 2
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["fit", "--help"], ["fi"]])
