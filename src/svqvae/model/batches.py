@@ -100,9 +100,10 @@ class MemoryBatches:
             yield self._take(rows)
 
     def _take(self, rows: Tensor) -> Batch:
-        inputs = self.inputs[rows]
-        target = inputs if self.target is self.inputs else self.target[rows]
-        return Batch(inputs, target, target, self.size[rows], self.y[rows])
+        # index_select copies whole rows, which indexing with brackets does not.
+        inputs = self.inputs.index_select(0, rows)
+        target = inputs if self.target is self.inputs else self.target.index_select(0, rows)
+        return Batch(inputs, target, target, self.size.index_select(0, rows), self.y.index_select(0, rows))
 
 
 def random_shift(
