@@ -19,8 +19,8 @@ def squared_distances(
     """
     if geometry == "cosine":
         latents, codes = functional.normalize(latents, dim=1), functional.normalize(codes, dim=1)
-    squares = latents.square().sum(1, keepdim=True) + codes.square().sum(1)
-    return (squares - 2 * latents @ codes.T).clamp_min(0)
+    squares = torch.linalg.vecdot(latents, latents)[:, None] + torch.linalg.vecdot(codes, codes)
+    return torch.addmm(squares, latents, codes.T, alpha=-2).clamp_min(0)
 
 
 class GradientCodes(nn.Module):
@@ -73,11 +73,11 @@ class ClassMeanCodes(nn.Module):
     @torch.no_grad()
     def update(self, latents: Float[Tensor, "batch latent"], y: Int[Tensor, " batch"]) -> None:
         """Move the codes toward the class means of a batch; a class that is not in it stays where it is."""
-        counts, sums = class_sums(latents, y, len(self.codes))
-        self.counts.mul_(self.decay).add_(counts, alpha=1 - self.decay)
-        self.sums.mul_(self.decay).add_(sums, alpha=1 - self.decay)
-        seen = counts > 0
-        self.codes[seen] = self.sums[seen] / self.counts[seen, None]
+        share = 1 - self.decay
+        self.counts.mul_(self.decay).index_add_(0, y, torch.ones_like(y, dtype=self.counts.dtype), alpha=share)
+        self.sums.mul_(self.decay).index_add_(0, y, latents, alpha=share)
+        # By sample, not by class: what is looked at does not grow with the number of classes.
+        self.codes.index_copy_(0, y, self.sums.index_select(0, y) / self.counts.index_select(0, y)[:, None])
 
     @torch.no_grad()
     def set_exact(self, counts: Float[Tensor, " classes"], sums: Float[Tensor, "classes latent"]) -> None:
