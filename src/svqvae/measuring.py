@@ -8,15 +8,18 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.special import softmax
 from torch import Tensor
 
 from svqvae.atlas.atlas import ClassAtlas
+from svqvae.atlas.confidence import Calibration, cross_fitted_surprises, surprise
 from svqvae.atlas.density import ClassDensity, fit_density
 from svqvae.atlas.health import code_health, unknown_health
-from svqvae.atlas.spread import fit_spread
+from svqvae.atlas.spread import Spread, fit_spread
 from svqvae.model import inference
 from svqvae.model.batches import MemoryBatches
 from svqvae.model.module import SVQVAEModule
+from svqvae.parameters import resolve_temperature
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
@@ -44,8 +47,16 @@ class Findings:
     noise: NDArray[np.float32]
 
 
-def measure(model: "SVQVAE", training: MemoryBatches) -> Findings:
-    """Measure a trained model on its training samples; unsupervised codes are given to classes first."""
+def measure(
+    model: "SVQVAE",
+    training: MemoryBatches,
+    held_out: MemoryBatches | None = None,
+    groups: NDArray[np.int64] | None = None,
+) -> Findings:
+    """Measure a trained model on its training samples; unsupervised codes are given to classes first.
+
+    What is said of new samples is calibrated on those held out, or else across folds that keep `groups` whole.
+    """
     module, classes, seed = model.module_, model.classes_, model.seed_
     found, y = inference.encode(module, training.inputs), training.y.numpy()
     if not module.is_supervised:
@@ -56,6 +67,15 @@ def measure(model: "SVQVAE", training: MemoryBatches) -> Findings:
     density = fit_density(latents, y, len(classes), seed)
     health = code_health(latents, y, codes, nearest, classes)
     rows = training.inputs.flatten(1).numpy()
+    code_spread, profile_spread = (fit_spread(points, y, len(classes), seed) for points in (latents, rows))
+    calibration = None
+    if profile_spread is not None:
+        means = np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(len(classes))]).astype(np.float32)
+        if held_out is not None:
+            calibration = calibrate(model, held_out, means, profile_spread, code_spread)
+        else:
+            surprises = cross_fitted_surprises(rows, y, groups, seed)
+            calibration = Calibration(means, surprises, np.empty(0), np.empty(0))
     atlas = ClassAtlas(
         classes=classes,
         feature_names=feature_names(model),
@@ -65,12 +85,34 @@ def measure(model: "SVQVAE", training: MemoryBatches) -> Findings:
         means=class_means(model, training),
         center=np.broadcast_to(model.scaling_.center, rows.shape[1]).copy(),
         scale=np.broadcast_to(model.scaling_.scale, rows.shape[1]).copy(),
-        code_spread=fit_spread(latents, y, len(classes), seed),
-        profile_spread=fit_spread(rows, y, len(classes), seed),
+        code_spread=code_spread,
+        profile_spread=profile_spread,
         density=density,
+        calibration=calibration,
         sample_shape=tuple(model.sample_shape_),
     )
     return Findings(health, atlas, missing_noise(module, training, density, seed))
+
+
+def calibrate(
+    model: "SVQVAE",
+    held_out: MemoryBatches,
+    means: NDArray[np.float32],
+    profile_spread: Spread,
+    code_spread: Spread | None,
+) -> Calibration:
+    """Return the scores of samples that were not trained on."""
+    module, rows = model.module_, held_out.inputs.flatten(1).numpy()
+    latents = inference.encode(module, held_out.inputs)
+    shares = softmax(-inference.distances(module, latents).numpy() / resolve_temperature(model), axis=1)
+    codes = module.quantizer.codes.detach().float().numpy()
+    from_codes = np.empty(0) if code_spread is None else surprise(latents.float().numpy(), codes, code_spread)
+    return Calibration(
+        means,
+        np.sort(surprise(rows, means, profile_spread)),
+        np.sort(from_codes),
+        np.sort(shares[np.arange(len(rows)), held_out.y.numpy()]),
+    )
 
 
 def know_codes_only(model: "SVQVAE") -> Findings:
