@@ -27,6 +27,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/atlas_truth.py
 	$(BIN)/python benchmarks/atlas_mnist.py
 	$(BIN)/python benchmarks/atlas_speed.py
+	$(BIN)/python benchmarks/speed.py --only reference mnist lincs classes predict quality
 	$(BIN)/python benchmarks/rare_classes.py
 	$(BIN)/python benchmarks/drug_classes.py
 	$(BIN)/python benchmarks/simulation.py

@@ -127,9 +127,11 @@ class MemoryBatches:
 
     def _take(self, rows: Tensor) -> Batch:
         own = rows[self._own(len(rows))]
-        inputs = self.inputs[own]
-        target = inputs if self.target is self.inputs else self.target[own]
-        return Batch(inputs, target, target, self.size[own], self.y[own], len(own) / max(1, len(rows)))
+        # index_select copies whole rows, which indexing with brackets does not.
+        inputs = self.inputs.index_select(0, own)
+        target = inputs if self.target is self.inputs else self.target.index_select(0, own)
+        size, y = self.size.index_select(0, own), self.y.index_select(0, own)
+        return Batch(inputs, target, target, size, y, len(own) / max(1, len(rows)))
 
 
 def shift(

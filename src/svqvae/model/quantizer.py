@@ -20,8 +20,8 @@ def squared_distances(
     """
     if geometry == "cosine":
         latents, codes = functional.normalize(latents, dim=1), functional.normalize(codes, dim=1)
-    squares = latents.square().sum(1, keepdim=True) + codes.square().sum(1)
-    return (squares - 2 * latents @ codes.T).clamp_min(0)
+    squares = torch.linalg.vecdot(latents, latents)[:, None] + torch.linalg.vecdot(codes, codes)
+    return torch.addmm(squares, latents, codes.T, alpha=-2).clamp_min(0)
 
 
 class GradientCodes(nn.Module):
