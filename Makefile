@@ -9,8 +9,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/svqvae demo --out demo
 
+# A process for each core, of one thread each: threads of several processes would wait for each other.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
@@ -26,6 +27,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/atlas_truth.py
 	$(BIN)/python benchmarks/atlas_mnist.py
 	$(BIN)/python benchmarks/atlas_speed.py
+	$(BIN)/python benchmarks/speed.py --only reference mnist lincs classes predict quality
 	$(BIN)/python benchmarks/rare_classes.py
 	$(BIN)/python benchmarks/drug_classes.py
 	$(BIN)/python benchmarks/simulation.py

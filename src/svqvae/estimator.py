@@ -9,7 +9,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
@@ -25,11 +24,14 @@ from svqvae.inputs import Rows
 from svqvae.measuring import measure
 from svqvae.model import inference
 from svqvae.model.batches import MemoryBatches
+from svqvae.model.checkpoint import Checkpoint
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.networks import Pair
 from svqvae.model.objective import Loss, Objective
+from svqvae.model.precision import choose_precision
+from svqvae.model.processes import train_on
 from svqvae.model.quantizer import Geometry
-from svqvae.model.training import OnEpoch, train
+from svqvae.model.training import Keep, OnEpoch
 from svqvae.model.whitening import WhitenedEncoder
 from svqvae.progress import epoch_bar
 from svqvae.simulation import add_noise
@@ -98,8 +100,14 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         Epochs to wait for a better validation loss.
     image_shape
         (height, width) or (channels, height, width) where X holds images as flat rows.
-    accelerator, devices, precision
-        "auto", "cpu", or "cuda"; one device in this version; "32-true", "64-true", "bf16-mixed" or "16-mixed".
+    accelerator
+        "auto", "cpu", or "cuda".
+    devices, num_nodes
+        Processes that train together, on each of so many machines; under torchrun, those that it started. Each takes
+        its part of each batch.
+    precision
+        "32-true", "64-true", "bf16-mixed", "16-mixed"; or "auto": bfloat16 where a short measurement finds its matrix
+        products faster on this machine.
     random_state
         Seed; on the CPU the same seed gives the same bits. The global random states are left alone.
     verbose
@@ -114,6 +122,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     health_ : DataFrame, one row per class: whether its code stands for it, see `svqvae.atlas.health`
     held_out_ : (n_held_out,), rows of X that were held out to watch training
     module_ : the trained `torch.nn.Module`
+    precision_ : the precision that it was trained in
     n_iter_ : number of epochs trained
 
     References
@@ -160,6 +169,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         image_shape: tuple[int, ...] | None = None,
         accelerator: str = "auto",
         devices: int = 1,
+        num_nodes: int = 1,
         precision: str = "32-true",
         random_state: Any = None,
         verbose: bool = False,
@@ -190,6 +200,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         self.image_shape = image_shape
         self.accelerator = accelerator
         self.devices = devices
+        self.num_nodes = num_nodes
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
@@ -237,6 +248,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         unlabelled: Any = None,
         unlabelled_groups: Any = None,
         on_epoch: OnEpoch | None = None,
+        checkpoint: Path | str | None = None,
+        resume: bool = False,
     ) -> Self:
         """Train on labelled samples.
 
@@ -256,6 +269,11 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         unlabelled_groups : (n_unlabelled,), which of these should be alike, such as those of one compound
         on_epoch
             Called as ``on_epoch(epoch, n_epochs, row)`` after each epoch with that row of `history_`.
+        checkpoint
+            File (.safetensors) that gets the state of training after each epoch, whole or not at all.
+        resume
+            Whether to go on from `checkpoint`: with the same data and parameters, training ends with the same bits as
+            if it had never stopped. Where there is no such file yet, training starts anew.
 
         Raises
         ------
@@ -298,10 +316,12 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         sizes = rows[kept].sum(axis=1, dtype=np.float64) if self.scaling_.kind == "counts" else np.ones(1)
         self.median_size_, self.log_size_spread_ = float(np.median(sizes)), float(np.log(sizes).std())
         self._n_features_out = self.latent_dim
+        digest = inputs.fingerprint(rows, index)
+        keep, start = runs.checkpointing(self, checkpoint, resume, digest)
         with self._random_state(), epoch_bar(self.verbose and on_epoch is None) as draw_bar:
             self.module_ = build(self)
             try:
-                training, history = self._train(rows, index, kept, others, on_epoch or draw_bar)
+                training, history = self._train(rows, index, kept, others, on_epoch or draw_bar, keep, start)
             except BaseException:
                 del self.module_
                 raise
@@ -310,7 +330,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         held_out = self._batches(rows, index, self.held_out_, 256, 0) if len(self.held_out_) else None
         found = measure(self, training, held_out, None if groups is None else groups[kept])
         self.health_, self.atlas_, self.noise_ = found.health, found.atlas, found.noise
-        self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": inputs.fingerprint(rows, index)}
+        self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": digest}
         if others is not None:
             self.data_["n_unlabelled"] = len(others.rows)
         self._warn()
@@ -441,8 +461,12 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         kept: NDArray[np.int64],
         others: inputs.Unlabelled | None,
         on_epoch: OnEpoch,
+        keep: Keep | None,
+        start: Checkpoint | None,
     ) -> tuple[MemoryBatches, list[dict[str, float]]]:
         batch_size = parameters.resolve_batch_size(self, len(kept))
+        accelerator = parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available())
+        self.precision_ = choose_precision(self.module_, batch_size, accelerator, self.precision)
         max_shift = parameters.resolve_max_shift(self, self.image_shape_)
         batches = self._batches(rows, index, kept, batch_size, max_shift)
         held_out = self.held_out_
@@ -462,7 +486,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                 UserWarning,
                 stacklevel=3,
             )
-        history = train(
+        history = train_on(
             self.module_,
             batches,
             validation,
@@ -477,12 +501,13 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             learning_rate=parameters.resolve_learning_rate(self),
             weight_decay=parameters.resolve_weight_decay(self),
             patience=self.patience if validation is not None else None,
-            fabric=Fabric(
-                accelerator=parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available()),
-                devices=1,
-                precision=self.precision,  # type: ignore[arg-type]
-            ),
+            accelerator=accelerator,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            precision=self.precision_,
             on_epoch=on_epoch,
+            keep=keep,
+            start=start,
         )
         return batches, history
 

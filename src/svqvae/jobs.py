@@ -18,6 +18,8 @@ from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation import Quality, held_out_quality
 from svqvae.inputs import check_groups, dense
+from svqvae.model.processes import is_first
+from svqvae.runs import CHECKPOINT_FILE
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,20 +33,32 @@ def fit_run(
     settings: dict[str, Any],
     command: str | None = None,
     unlabelled: "AnnData | None" = None,
+    resume: bool = False,
 ) -> tuple[SVQVAE, dict[str, Quality]]:
     """Fit a model, write its run folder with `metrics.json`, and return the model and its figures.
 
     The figures are those of the training samples and, where samples were held out to stop training early, of those.
     The latter had a say in when training stopped. The run keeps the columns, and the command by which it is done again.
+    While it trains, and where it was interrupted, the folder holds a checkpoint, from which `resume` goes on.
     """
     check_folder(folder)
     table = from_anndata(adata, label=label, group=group)
     groups_of_others = None if unlabelled is None else from_anndata(unlabelled, group=group).groups
     model = SVQVAE(**settings).fit(
-        adata, label=label, groups=table.groups, unlabelled=unlabelled, unlabelled_groups=groups_of_others
+        adata,
+        label=label,
+        groups=table.groups,
+        unlabelled=unlabelled,
+        unlabelled_groups=groups_of_others,
+        checkpoint=folder / CHECKPOINT_FILE,
+        resume=resume,
     )
     model.data_ |= {"label": label, "group": group, "command": command}
+    if not is_first():
+        return model, {}
     model.save(folder)
+    if "interrupted" not in model.history_:
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     is_held_out = np.isin(np.arange(adata.n_obs), model.held_out_)
     training = adata[~is_held_out]
     qualities = {"training": _quality(model, training, training, label)}

@@ -119,6 +119,18 @@ def test_a_class_output_is_the_decoded_code_of_the_class(objective: str) -> None
         assert output.sample_output is None
 
 
+def test_more_codes_than_samples_are_decoded_only_where_all_are_needed() -> None:
+    module = build(objective="prototype")
+    module.quantizer.codes.normal_()
+    X, y = torch.randn(K - 1, P), torch.arange(K - 1)
+    whole, spared = module(X, y), module(X, y, needs_all_codes=False)
+    assert len(whole.code_output) == K
+    assert spared.code_output is None
+    torch.testing.assert_close(spared.class_output, whole.class_output)
+    torch.testing.assert_close(spared.sample_output, whole.sample_output)
+    assert module(torch.randn(K, P), torch.arange(K), needs_all_codes=False).code_output is not None
+
+
 def test_the_vqvae_never_looks_at_the_labels() -> None:
     module = build(objective="vqvae")
     X = torch.randn(N, P)

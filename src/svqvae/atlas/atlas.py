@@ -23,7 +23,7 @@ from svqvae.atlas.tree import Tree, build_tree
 
 Array = NDArray[np.float64]
 SPACES = ("profile", "code")
-FILE = "atlas.safetensors"
+FILE, KIND = "atlas.safetensors", "svqvae_atlas"
 N_RESAMPLES = 1000
 
 
@@ -389,13 +389,14 @@ class ClassAtlas:
         """Write `atlas.safetensors` into a folder."""
         folder = Path(folder)
         storage.make_folder(folder, "folder")
-        storage.write_atlas(folder / FILE, *self._to_parts())
+        tensors, header = self._to_parts()
+        storage.write_tensors(folder / FILE, tensors, KIND, header)
 
     @classmethod
     def load(cls, folder: Path | str) -> "ClassAtlas":
         """Read `atlas.safetensors` from a run folder, or from the file itself."""
         path = Path(folder)
-        tensors, header = storage.read_atlas(path if path.is_file() else path / FILE)
+        tensors, header = storage.read_tensors(path if path.is_file() else path / FILE, KIND, "an atlas of svqvae")
         return cls._from_parts(tensors, header)
 
     def _to_parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -89,8 +89,13 @@ def fit(
         ),
     ] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    devices: Annotated[int, typer.Option(help="Number of devices; 1 in this version.")] = 1,
-    precision: Annotated[str, typer.Option(help="32-true, 64-true, bf16-mixed or 16-mixed.")] = "32-true",
+    devices: Annotated[int, typer.Option(help="Processes that train together; under torchrun, its own.")] = 1,
+    precision: Annotated[
+        str, typer.Option(help="32-true, 64-true, bf16-mixed, 16-mixed, or auto: what is measured to be faster.")
+    ] = "32-true",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a fit into the same run folder was stopped or killed.")
+    ] = False,
     with_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html, the page of the run.")
     ] = True,
@@ -104,10 +109,12 @@ def fit(
     with spinner(not quiet, "reading"):
         from svqvae.data.tables import read_table
         from svqvae.jobs import drop_features, fit_run
+        from svqvae.model.processes import is_first
         from svqvae.reporting import report_fit
         from svqvae.runs import run_files
 
         adata = drop_features(read_table(data, label=label, group=group), ignore or [])
+    quiet |= not is_first()
     if architecture is None:
         architecture = "conv" if "image_shape" in adata.uns else "dense"
     settings = {
@@ -129,7 +136,9 @@ def fit(
             raise ValueError(f"`--hold-out` must be at least 0 and below 1; got {hold_out:g}.")
         settings |= {"validation_fraction": hold_out, "early_stopping": hold_out > 0}
     others = _read_unlabelled(unlabelled, group, ignore)
-    model, qualities = fit_run(adata, label, group, out, settings, command_line(context), others)
+    model, qualities = fit_run(adata, label, group, out, settings, command_line(context), others, resume)
+    if not is_first():
+        return
     if not (quiet or as_json):
         _print_fit(adata, model, qualities, group)
         say(f"Run: {out}")

@@ -1,7 +1,8 @@
 """Batches of training data; their order is a function of the seed and the epoch alone."""
 
+import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +26,8 @@ class Batch:
         Total count of each sample, (batch,); used by the count likelihood only.
     y
         Class index of each sample, (batch,).
+    share
+        What part of a batch that several processes divide among them this is; 1 where one has it all.
     """
 
     inputs: Float[Tensor, "batch *event"]
@@ -32,15 +35,21 @@ class Batch:
     class_target: Float[Tensor, "batch *event"]
     size: Float[Tensor, " batch"]
     y: Int[Tensor, " batch"]
+    share: float = 1.0
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
-        return Batch(
-            self.inputs.to(device),
-            self.sample_target.to(device),
-            self.class_target.to(device),
-            self.size.to(device),
-            self.y.to(device),
+        inputs, sample_target, class_target = (self.inputs, self.sample_target, self.class_target)
+        moved = inputs.to(device, non_blocking=True)
+        regenerated = moved if sample_target is inputs else sample_target.to(device, non_blocking=True)
+        typical = regenerated if class_target is sample_target else class_target.to(device, non_blocking=True)
+        return replace(
+            self,
+            inputs=moved,
+            sample_target=regenerated,
+            class_target=typical,
+            size=self.size.to(device, non_blocking=True),
+            y=self.y.to(device, non_blocking=True),
         )
 
 
@@ -82,6 +91,17 @@ class MemoryBatches:
         self.size = target.flatten(1).sum(1) if inputs is not target else torch.ones(len(y), dtype=inputs.dtype)
         self.n_batches = -(-len(y) // batch_size)
         self.seed, self.max_shift = seed, max_shift
+        self.rank, self.n_ranks = 0, 1
+
+    def divided(self, rank: int, n_ranks: int) -> "MemoryBatches":
+        """Return what process `rank` of `n_ranks` takes of each batch, so that together they take what one would.
+
+        Where the last batches would hold fewer samples than there are processes, there are fewer batches.
+        """
+        part = copy.copy(self)
+        part.rank, part.n_ranks = rank, n_ranks
+        part.n_batches = max(1, min(self.n_batches, len(self.y) // n_ranks))
+        return part
 
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
         """Yield every sample once, shuffled, and shifted where `is_augmented`."""
@@ -90,8 +110,10 @@ class MemoryBatches:
         for rows in order.tensor_split(self.n_batches):
             batch = self._take(rows)
             if self.max_shift and is_augmented:
-                shifted = random_shift(batch.inputs, self.max_shift, generator)
-                batch = Batch(shifted, shifted, batch.class_target, batch.size, batch.y)
+                # Moves are drawn for the whole batch, so that they do not depend on how many processes share it.
+                moves = torch.randint(0, 2 * self.max_shift + 1, (2, len(rows)), generator=generator)
+                shifted = shift(batch.inputs, self.max_shift, moves[:, self._own(len(rows))])
+                batch = replace(batch, inputs=shifted, sample_target=shifted)
             yield batch
 
     def once(self) -> Iterator[Batch]:
@@ -99,19 +121,26 @@ class MemoryBatches:
         for rows in torch.arange(len(self.y)).tensor_split(self.n_batches):
             yield self._take(rows)
 
+    def _own(self, n: int) -> slice:
+        """Return which of the n samples of a batch this process takes."""
+        return slice(n * self.rank // self.n_ranks, n * (self.rank + 1) // self.n_ranks)
+
     def _take(self, rows: Tensor) -> Batch:
-        inputs = self.inputs[rows]
-        target = inputs if self.target is self.inputs else self.target[rows]
-        return Batch(inputs, target, target, self.size[rows], self.y[rows])
+        own = rows[self._own(len(rows))]
+        # index_select copies whole rows, which indexing with brackets does not.
+        inputs = self.inputs.index_select(0, own)
+        target = inputs if self.target is self.inputs else self.target.index_select(0, own)
+        size, y = self.size.index_select(0, own), self.y.index_select(0, own)
+        return Batch(inputs, target, target, size, y, len(own) / max(1, len(rows)))
 
 
-def random_shift(
-    images: Float[Tensor, "batch channels height width"], max_shift: int, generator: torch.Generator
+def shift(
+    images: Float[Tensor, "batch channels height width"], max_shift: int, moves: Int[Tensor, "2 batch"]
 ) -> Float[Tensor, "batch channels height width"]:
-    """Move each image by whole pixels, uniform in [-max_shift, max_shift] each way; the border is continued."""
+    """Move each image by whole pixels, up and left by `max_shift` less what `moves` says; the border is continued."""
     n, _, height, width = images.shape
     padded = functional.pad(images, (max_shift,) * 4, mode="replicate")
-    top, left = torch.randint(0, 2 * max_shift + 1, (2, n), generator=generator)
+    top, left = moves
     row = (top[:, None] + torch.arange(height))[:, :, None]
     column = (left[:, None] + torch.arange(width))[:, None, :]
     # Indexing with three index arrays around a slice puts the channels last.

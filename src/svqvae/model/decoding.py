@@ -16,15 +16,8 @@ from torch.nn import functional
 
 from svqvae.model.networks import Crop
 
-# Layers that treat each row of a batch by itself and without chance.
-ROW_WISE = (
-    nn.Linear,
-    nn.Conv2d,
-    nn.ConvTranspose2d,
-    nn.Flatten,
-    nn.Unflatten,
-    nn.LayerNorm,
-    nn.GroupNorm,
+# Layers that treat each number of a batch by itself.
+ELEMENT_WISE = (
     nn.Identity,
     nn.ReLU,
     nn.LeakyReLU,
@@ -34,6 +27,17 @@ ROW_WISE = (
     nn.Softplus,
     nn.Sigmoid,
     nn.Tanh,
+)
+# Layers that treat each row of a batch by itself and without chance.
+ROW_WISE = (
+    *ELEMENT_WISE,
+    nn.Linear,
+    nn.Conv2d,
+    nn.ConvTranspose2d,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.LayerNorm,
+    nn.GroupNorm,
     Crop,
 )
 
@@ -94,7 +98,7 @@ class _SharedDecoding(torch.autograd.Function):
                 output = layer(output)
         ctx.inputs, ctx.output, ctx.layers, ctx.weights = inputs, output, layers, weights
         ctx.row_of_sample = row_of_sample
-        return output.detach()[row_of_sample]
+        return _take_rows(output.detach(), row_of_sample)
 
     @staticmethod
     @once_differentiable
@@ -115,9 +119,12 @@ class _SharedDecoding(torch.autograd.Function):
 def _input_gradient(layer: nn.Module, layer_input: Tensor, row_of_sample: Tensor, gradient: Tensor) -> Tensor:
     """Return the gradient at a layer's input for each sample, given that at its output.
 
-    Linear maps do not depend on where they are linearised, so they need no input; any other layer is run again on
-    the samples' rows.
+    Linear maps do not depend on where they are linearised, so they need no input. Layers that treat each number by
+    itself have one derivative per number, which the samples of a class share. Any other layer is run again on the
+    samples' rows.
     """
+    if isinstance(layer, nn.Flatten | nn.Unflatten):
+        return gradient.reshape(len(gradient), *layer_input.shape[1:])
     if isinstance(layer, nn.Linear):
         return gradient @ layer.weight.to(gradient.dtype)
     if isinstance(layer, nn.ConvTranspose2d) and not any(layer.output_padding):
@@ -130,10 +137,22 @@ def _input_gradient(layer: nn.Module, layer_input: Tensor, row_of_sample: Tensor
             layer.dilation,
             layer.groups,
         )
+    if isinstance(layer, ELEMENT_WISE):
+        with torch.enable_grad():
+            values = layer_input.to(gradient.dtype).requires_grad_()
+            (derivative,) = torch.autograd.grad(layer(values).sum(), values)
+        return _take_rows(derivative, row_of_sample).mul_(gradient)
     # Under mixed precision the stored inputs are of lower precision than the weights.
     weight = next(layer.parameters(), None)
-    rows = layer_input[row_of_sample].to(gradient.dtype if weight is None else weight.dtype)
+    rows = _take_rows(layer_input, row_of_sample).to(gradient.dtype if weight is None else weight.dtype)
     with torch.enable_grad():
         output = layer(rows.requires_grad_())
         (result,) = torch.autograd.grad(output, rows, gradient.to(output.dtype))
     return result
+
+
+def _take_rows(tensor: Tensor, index: Tensor) -> Tensor:
+    """Return rows of a tensor, each copied as a whole: images with the channels last keep them there."""
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
+    return tensor.index_select(0, index)

@@ -87,17 +87,22 @@ class SVQVAEModule(nn.Module):
         output: Tensor = self.decoder(latents).to(self.quantizer.codes.dtype)
         return output
 
-    def forward(self, inputs: Float[Tensor, "batch *event"], y: Int[Tensor, " batch"]) -> ModuleOutput:
+    def forward(
+        self, inputs: Float[Tensor, "batch *event"], y: Int[Tensor, " batch"], needs_all_codes: bool = True
+    ) -> ModuleOutput:
         """Encode a batch, compare it with the codes, decode; what is decoded depends on the codebook.
 
-        Class-mean codes: latents and all codes together, in one run of the decoder. Gradient codes: the codes of
-        the samples, straight through.
+        Class-mean codes: latents and codes together, in one run of the decoder; all codes, or those of the samples
+        where these are fewer and not all are needed. Gradient codes: the codes of the samples, straight through.
         """
         latents = self.encode(inputs)
         codes = self.quantizer.codes
         with torch.autocast(latents.device.type, enabled=False):
             distances = squared_distances(latents, codes, self.geometry)
         if isinstance(self.quantizer, ClassMeanCodes):
+            if len(codes) > len(y) and not needs_all_codes:
+                sample_output, class_output = self.decode(torch.cat([latents, codes.index_select(0, y)])).chunk(2)
+                return ModuleOutput(latents, codes, distances, class_output, sample_output)
             decoded = self.decode(torch.cat([latents, codes]))
             sample_output, code_output = decoded[: len(latents)], decoded[len(latents) :]
             return ModuleOutput(latents, codes, distances, code_output.index_select(0, y), sample_output, code_output)

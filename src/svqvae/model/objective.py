@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from svqvae.model.batches import Batch
@@ -69,16 +70,17 @@ def published(
     The published weights are 1, 1, commitment_cost = 0.25, -1 and -divergence_cost = -0.1. Source:
     arXiv:1909.11124 and its notebooks, where the last four are q_latent, e_latent, x_latent and d_latent loss.
     """
-    z, codes = output.latents, output.codes
+    z, y = output.latents, batch.y
     nearest = output.distances.argmin(1)
-    is_foreign = (nearest != batch.y).to(z.dtype)[:, None]
-    own_code, nearest_code = codes[batch.y], codes[nearest]
+    own_code, nearest_code = output.codes.index_select(0, torch.cat([y, nearest])).chunk(2)
+    codebook, commitment = _mean_square_each_way(own_code, z)
+    codebook_divergence, divergence = _mean_square_each_way(nearest_code, z, nearest != y)
     return {
         "reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
-        "codebook": functional.mse_loss(own_code, z.detach()),
-        "commitment": functional.mse_loss(z, own_code.detach()),
-        "codebook_divergence": (is_foreign * (nearest_code - z.detach()).square()).mean(),
-        "divergence": (is_foreign * (nearest_code.detach() - z).square()).mean(),
+        "codebook": codebook,
+        "commitment": commitment,
+        "codebook_divergence": codebook_divergence,
+        "divergence": divergence,
     }
 
 
@@ -91,11 +93,12 @@ def vqvae(
 
     Source: van den Oord et al., arXiv:1711.00937, equation 3.
     """
-    nearest_code = output.codes[output.distances.argmin(1)]
+    nearest_code = output.codes.index_select(0, output.distances.argmin(1))
+    codebook, commitment = _mean_square_each_way(nearest_code, output.latents)
     return {
         "reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
-        "codebook": functional.mse_loss(nearest_code, output.latents.detach()),
-        "commitment": functional.mse_loss(output.latents, nearest_code.detach()),
+        "codebook": codebook,
+        "commitment": commitment,
     }
 
 
@@ -127,7 +130,7 @@ def prototype(
         "sample_reconstruction": likelihood.error(output.sample_output, batch.sample_target, batch.size),
         "class_reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
         "label": functional.cross_entropy(-output.distances / temperature, batch.y, label_smoothing=label_smoothing),
-        "commitment": functional.mse_loss(output.latents, output.codes[batch.y].detach()),
+        "commitment": functional.mse_loss(output.latents, output.codes.index_select(0, batch.y).detach()),
     }
 
 
@@ -146,3 +149,42 @@ def code_error(output: ModuleOutput, likelihood: Likelihood, class_means: Tensor
     if output.code_output is None:
         raise ValueError("`output` must hold all codes decoded; got none.")
     return likelihood.error(output.code_output, class_means, class_means.new_ones(len(class_means)))
+
+
+def _mean_square_each_way(codes: Tensor, latents: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return mean((e - sg z)²) and mean((sg e - z)²), which differ in their gradients only.
+
+    Parameters
+    ----------
+    codes, latents
+        e and z, (batch, latent).
+    counts
+        Whether a sample counts, (batch,); None where all do.
+    """
+    each_way: tuple[Tensor, Tensor] = _MeanSquareEachWay.apply(codes, latents, counts)  # type: ignore[no-untyped-call]
+    return each_way
+
+
+class _MeanSquareEachWay(torch.autograd.Function):
+    """One pass over the differences for both terms, and one for each gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, latents: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor]:
+        difference = codes - latents
+        if counts is not None:
+            difference *= counts.to(difference.dtype)[:, None]
+        ctx.save_for_backward(difference)
+        ctx.set_materialize_grads(False)
+        mean = difference.square().mean()
+        return mean, mean.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, codes_gradient: Tensor | None, latents_gradient: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, None]:
+        (difference,) = ctx.saved_tensors
+        scale = 2 / difference.numel()
+        to_codes = None if codes_gradient is None else difference * (scale * codes_gradient)
+        to_latents = None if latents_gradient is None else difference * (-scale * latents_gradient)
+        return to_codes, to_latents, None

@@ -16,6 +16,8 @@ from svqvae.atlas.space import OnResample
 N_RESAMPLES = 200
 # Nearest classes on each card, and classes each may be joined with in the network.
 N_NEAREST, N_JOINED = 3, 3
+# Support from which on the surest pair is named.
+SURE = 0.5
 # Classes up to which the branches of the tree are turned so that neighbours in the order are alike: O(n^4) at worst.
 MAX_TURNED = 400
 
@@ -39,6 +41,7 @@ def summarise_relations(
     dict
         ``metric``; ``n_resamples``; ``is_corrected``, whether what chance adds to distances is taken off; ``order`` of
         the classes in the tree; ``distances``, classes in the order of the atlas; ``closest`` and ``farthest`` pair;
+        ``surest``, the edge of most support, or None where none has half;
         ``nearest``, for each class a list of class, distance, support; ``nodes``, ``edges`` and ``n_communities`` of
         the network; ``merges`` and ``newick`` of the tree; ``agreement`` of metrics and spaces.
     """
@@ -71,6 +74,7 @@ def summarise_relations(
         "distances": np.round(distances, 5),
         "closest": _pair(distances, upper, ranked[0]),
         "farthest": _pair(distances, upper, ranked[-1]),
+        "surest": _surest(edges),
         "nearest": [
             [{"class": int(j), "distance": d, "support": s} for j, (d, s) in zip(row, both, strict=True)]
             for row, both in zip(partners, figures, strict=True)
@@ -92,6 +96,12 @@ def _order(linkage: NDArray[np.float64], distances: NDArray[np.float64]) -> NDAr
     if 2 < len(distances) <= MAX_TURNED:
         linkage = optimal_leaf_ordering(linkage, squareform(distances, checks=False))
     return np.asarray(leaves_list(linkage), dtype=np.int64)
+
+
+def _surest(edges: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the edge of most support, the shortest of several; None where no edge is likelier than not to return."""
+    found = [edge for edge in edges if (edge["support"] or 0) >= SURE]
+    return max(found, key=lambda edge: (edge["support"], -edge["distance"]), default=None)
 
 
 def _pair(distances: NDArray[np.float64], upper: tuple[NDArray[Any], ...], at: int) -> dict[str, Any]:
