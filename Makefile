@@ -31,6 +31,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/rare_classes.py
 	$(BIN)/python benchmarks/drug_classes.py
 	$(BIN)/python benchmarks/simulation.py
+	$(BIN)/python benchmarks/confidence.py
 	$(BIN)/python benchmarks/gse70138_size.py
 
 docs: $(VENV)/installed-docs

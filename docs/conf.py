@@ -18,7 +18,7 @@ extensions = [
 html_theme = "pydata_sphinx_theme"
 html_title = "svqvae"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "header_links_before_dropdown": 7}
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "start": [], "changelog": []}
 html_show_sourcelink = False
 numpydoc_show_class_members = False
 myst_enable_extensions = ["colon_fence", "dollarmath"]
@@ -42,6 +42,8 @@ sphinx_gallery_conf = {
     "min_reported_time": 1e6,
     "write_computation_times": False,
     "show_signature": False,
+    # Scripts print what is worth reading; the last object drawn is not.
+    "capture_repr": (),
     "download_all_examples": False,
 }
 

@@ -2,12 +2,12 @@
 Blood cells in scanpy
 =====================
 
-From an `.h5ad` file with a column of cell types to latents, classes and a map that scanpy draws: 700 blood cells × 765
-genes with ten types, which scanpy ships as `pbmc68k_reduced`. The same three steps work on any AnnData.
+From an ``.h5ad`` file with a column of cell types to latents, classes and a map that scanpy draws: 700 blood cells of
+ten types × 765 genes, which scanpy ships as ``pbmc68k_reduced``. The same three steps work on any AnnData.
 """
 
 # %%
-# The data. `SVQVAE_TEST_DATA` may name a folder that holds the file; otherwise scanpy has it.
+# The data. ``SVQVAE_TEST_DATA`` may name a folder that holds the file; otherwise scanpy has it.
 import os
 from pathlib import Path
 
@@ -27,7 +27,7 @@ else:
 print(cells)
 
 # %%
-# Fit on one half of the cells of each type. The label is a column of `obs`; what each class looks like is in the
+# Fit on one half of the cells of each type. The label is a column of ``obs``; what each class looks like is in the
 # atlas.
 types = cells.obs["bulk_labels"]
 is_fitted = np.isin(np.arange(cells.n_obs), train_test_split(np.arange(cells.n_obs), stratify=types, random_state=0)[0])
@@ -40,8 +40,8 @@ print(atlas.nearest().round(3).to_string())
 print(atlas.profile("CD14+ Monocyte").head(8).round(3).to_string())
 
 # %%
-# `annotate_anndata` adds latents, classes and codes, as `svqvae annotate run cells.h5ad --out new.h5ad` does; here to
-# the cells that the model has not seen. From here on it is plain scanpy: the latents are an embedding like any other.
+# ``annotate_anndata`` adds latents, classes and codes, as ``svqvae annotate run cells.h5ad --out new.h5ad`` does; here
+# to the cells that the model has not seen. From here on it is plain scanpy: latents are an embedding like any other.
 new = cells[~is_fitted].copy()
 annotate_anndata(model, new)
 print(f"{(new.obs['svqvae_class'].astype(str) == new.obs['bulk_labels'].astype(str)).mean():.3f} of {new.n_obs} right")
@@ -51,7 +51,8 @@ sc.pp.neighbors(new, use_rep="X_svqvae", random_state=0)
 sc.tl.umap(new, random_state=0)
 sc.pl.umap(new, color=["bulk_labels", "svqvae_class"], wspace=0.9, show=False)
 plt.gcf().set_size_inches(15, 4.5)
+plt.subplots_adjust(left=0.05, right=0.8)
 
 # %%
-# One half is one draw: `svqvae evaluate cells.h5ad --label bulk_labels --out quality.json` repeats it over folds and
+# One half is one draw: ``svqvae evaluate cells.h5ad --label bulk_labels --out quality.json`` repeats it over folds and
 # seeds, beside plain classifiers.

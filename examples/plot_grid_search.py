@@ -2,7 +2,7 @@
 Choosing hyper-parameters with scikit-learn
 ===========================================
 
-`SVQVAE` is a scikit-learn estimator, so pipelines, ``GridSearchCV`` and cross-validation by group work as with any
+``SVQVAE`` is a scikit-learn estimator, so pipelines, ``GridSearchCV`` and cross-validation by group work as with any
 other. What they choose deserves the usual distrust: here is how much of the difference is chance.
 """
 

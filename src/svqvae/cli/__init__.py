@@ -1,6 +1,7 @@
 """The command line: parse, check, call, print. What is said here is said by the rooms below."""
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -58,6 +59,8 @@ def _warn_once() -> Callable[..., None]:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; a mistake in the input ends with one sentence on standard error and status 2."""
+    # Threads that wait in a loop take the processor from those that work, many times over where other programs run.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = _warn_once()
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
