@@ -17,8 +17,8 @@ REFERENCE = Path(__file__).parent / "results" / "speed_reference.csv"
 N_EPOCHS = {"mnist": 25, "lincs": 900}
 # Printed in the MNIST notebook after 25 epochs, on the test digits.
 MNIST_ACCURACY, MNIST_ERROR = 0.826, 0.2219
-# Training samples that the default model, with default settings but for the epochs, is given. On MNIST it needs no more,
-# as the last 10,000 training digits told; the reference has all of them.
+# Training samples that the default model is given, with default settings but for the epochs. On MNIST it needs no more:
+# so said the last 10,000 training digits. The reference has all of them.
 N_GIVEN = {"mnist": 10_000, "lincs": None}
 MOST_EPOCHS = 12
 
