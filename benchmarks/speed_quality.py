@@ -2,9 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +17,9 @@ REFERENCE = Path(__file__).parent / "results" / "speed_reference.csv"
 N_EPOCHS = {"mnist": 25, "lincs": 900}
 # Printed in the MNIST notebook after 25 epochs, on the test digits.
 MNIST_ACCURACY, MNIST_ERROR = 0.826, 0.2219
-# Settings of the default model for the race to that quality, found on other seeds than are measured.
-SETTINGS: dict[str, dict[str, Any]] = {"mnist": {"architecture": "conv"}, "lincs": {}}
+# Training samples that the default model is given, with default settings but for the epochs. On MNIST it needs no more:
+# so said the last 10,000 training digits. The reference has all of them.
+N_GIVEN = {"mnist": 10_000, "lincs": None}
 MOST_EPOCHS = 12
 
 
@@ -35,7 +34,7 @@ def split(data: str, is_quick: bool) -> tuple[Array, Array, Array, Array]:
     return X[~is_test], y[~is_test], X[is_test], y[is_test]
 
 
-def fitting(pause: Pause, settings: Mapping[str, Any], train: Path, test: Path, n_epochs: int) -> None:
+def fitting(pause: Pause, train: Path, test: Path, n_epochs: int) -> None:
     """Fit the default model anew, each time with another seed; a lap is a whole `fit` and notes the quality."""
     from svqvae import SVQVAE
 
@@ -43,9 +42,10 @@ def fitting(pause: Pause, settings: Mapping[str, Any], train: Path, test: Path, 
     X_test, y_test = speed_data.read(test)
     # Pixels are held to [-1, 1], as in the notebook.
     unit = 127.5 if X.dtype == np.uint8 else 1.0
+    X, X_test = X.reshape(len(X), -1), X_test.reshape(len(X_test), -1)
     for seed in itertools.count(1):
         start = time.perf_counter()
-        model = SVQVAE(**settings, n_epochs=n_epochs, accelerator="cpu", random_state=seed).fit(X, y)
+        model = SVQVAE(n_epochs=n_epochs, accelerator="cpu", random_state=seed).fit(X, y)
         seconds = time.perf_counter() - start
         profiles = model.class_profiles()[np.searchsorted(model.classes_, y_test)]
         error = float((((profiles - X_test) / unit) ** 2).mean())
@@ -69,8 +69,9 @@ def race(data: str, goal: tuple[float, float], folder: Path, n_rounds: int, is_q
     """Time the fewest epochs with which the default model reaches accuracy and error against the reference."""
     X, y, X_test, y_test = split(data, is_quick)
     train, test = speed_data.write(folder, "train", X, y), speed_data.write(folder, "test", X_test, y_test)
+    some = speed_data.write(folder, "some", X[: N_GIVEN[data]], y[: N_GIVEN[data]])
     for n_epochs in range(1, MOST_EPOCHS + 1):
-        default = Runner(fitting, SETTINGS[data], train, test, n_epochs)
+        default = Runner(fitting, some, test, n_epochs)
         first = default.warm_up
         print(f"  {data}, {n_epochs} epochs, {first.seconds:.1f} s: {first.notes}; goal {goal}", flush=True)
         if reaches(first, goal):
@@ -90,7 +91,7 @@ def race(data: str, goal: tuple[float, float], folder: Path, n_rounds: int, is_q
         [
             {"part": "quality", "method": f"reference {data}, {N_EPOCHS[data]} epochs, extrapolated", "batch": 256}
             | {"seconds": np.median(whole), "accuracy": goal[0], "class_reconstruction": goal[1], "ratio": 1.0},
-            {"part": "quality", "method": f"svqvae default {data}, {n_epochs} epochs, whole fit"}
+            {"part": "quality", "method": f"svqvae default {data}, {n_epochs} epochs of {len(y[: N_GIVEN[data]])} rows"}
             | {"seconds": np.median([lap.seconds for lap in laps[1]])}
             | {"accuracy": min(lap.notes["accuracy"] for lap in laps[1])}
             | {"class_reconstruction": max(lap.notes["error"] for lap in laps[1])}
