@@ -8,14 +8,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
 
 from svqvae.atlas.atlas import ClassAtlas
-from svqvae.atlas.density import ClassDensity, fit_density
-from svqvae.atlas.health import code_health, unknown_health
-from svqvae.atlas.spread import fit_spread
+from svqvae.atlas.density import ClassDensity, fit_density, thin_classes
+from svqvae.atlas.health import health_of, unknown_health
+from svqvae.atlas.moments import ClassMoments
+from svqvae.atlas.spread import spread_of, thin_out
 from svqvae.model import inference
-from svqvae.model.batches import MemoryBatches
+from svqvae.model.batches import Batches
 from svqvae.model.module import SVQVAEModule
 
 if TYPE_CHECKING:
@@ -44,33 +44,105 @@ class Findings:
     noise: NDArray[np.float32]
 
 
-def measure(model: "SVQVAE", training: MemoryBatches) -> Findings:
+def measure(model: "SVQVAE", training: Batches) -> Findings:
     """Measure a trained model on its training samples; unsupervised codes are given to classes first."""
     module, classes, seed = model.module_, model.classes_, model.seed_
-    found, y = inference.encode(module, training.inputs), training.y.numpy()
+    y = training.y.numpy()
+    seen = look_once(model, training)
     if not module.is_supervised:
-        give_codes_to_classes(module, found, y)
-    nearest = inference.distances(module, found).argmin(1).numpy()
-    latents = found.float().numpy()
+        seen.nearest = give_codes_to_classes(module, seen.nearest, y)
     codes = module.quantizer.codes.detach().float().numpy().copy()
-    density = fit_density(latents, y, len(classes), seed)
-    health = code_health(latents, y, codes, nearest, classes)
-    rows = training.inputs.flatten(1).numpy()
+    n_features = model.n_features_in_
     atlas = ClassAtlas(
         classes=classes,
         feature_names=feature_names(model),
         counts=np.bincount(y, minlength=len(classes)),
         codes=codes,
         decoded=decode_codes(model),
-        means=class_means(model, training),
-        center=np.broadcast_to(model.scaling_.center, rows.shape[1]).copy(),
-        scale=np.broadcast_to(model.scaling_.scale, rows.shape[1]).copy(),
-        code_spread=fit_spread(latents, y, len(classes), seed),
-        profile_spread=fit_spread(rows, y, len(classes), seed),
-        density=density,
+        means=class_means(model, seen),
+        center=np.broadcast_to(model.scaling_.center, n_features).copy(),
+        scale=np.broadcast_to(model.scaling_.scale, n_features).copy(),
+        code_spread=spread_of(seen.latents, seen.spread_latents.rows, y[seen.spread_latents.positions]),
+        profile_spread=spread_of(seen.inputs, seen.spread_inputs.rows, y[seen.spread_inputs.positions]),
+        density=fit_density(seen.cloud_latents.rows, y[seen.cloud_latents.positions], len(classes), seed),
         sample_shape=tuple(model.sample_shape_),
     )
-    return Findings(health, atlas, missing_noise(module, training, density, seed))
+    assert atlas.density is not None  # noqa: S101
+    health = health_of(seen.latents, y, codes, seen.nearest, classes)
+    return Findings(health, atlas, missing_noise(module, y, seen.target.within_variance, atlas.density, seed))
+
+
+class Picked:
+    """Some rows of a stream, (n_picked, n_dimensions), at given positions in rising order."""
+
+    def __init__(self, positions: NDArray[np.int64], n_dimensions: int) -> None:
+        self.positions = positions
+        self.rows = np.empty((len(positions), n_dimensions), dtype=np.float32)
+
+    def add(self, start: int, part: NDArray[np.float32]) -> None:
+        """Take what is wanted of the rows from `start` on."""
+        first, last = np.searchsorted(self.positions, [start, start + len(part)])
+        self.rows[first:last] = part[self.positions[first:last] - start]
+
+
+@dataclass
+class Seen:
+    """What one pass over the training samples leaves.
+
+    Attributes
+    ----------
+    nearest
+        Index of the nearest code of each sample, (n,).
+    latents, inputs, target
+        Moments of the latents, of what the encoder reads, and of what the decoder regenerates.
+    shares
+        Of counts, those of the share of each feature in its sample; else None.
+    cloud_latents, spread_latents, spread_inputs
+        As many samples as are enough for what takes samples.
+    """
+
+    nearest: NDArray[np.int64]
+    latents: ClassMoments
+    inputs: ClassMoments
+    target: ClassMoments
+    shares: ClassMoments | None
+    cloud_latents: Picked
+    spread_latents: Picked
+    spread_inputs: Picked
+
+
+def look_once(model: "SVQVAE", training: Batches) -> Seen:
+    """Go over the training samples once, in their order."""
+    module, y, n_classes, seed = model.module_, training.y.numpy(), len(model.classes_), model.seed_
+    n, n_features, latent_dim = len(y), model.n_features_in_, model.latent_dim
+    inputs, is_counts = ClassMoments(n_classes, n_features), model.scaling_.kind == "counts"
+    seen = Seen(
+        nearest=np.empty(n, dtype=np.int64),
+        latents=ClassMoments(n_classes, latent_dim),
+        inputs=inputs,
+        target=ClassMoments(n_classes, n_features) if is_counts else inputs,
+        shares=ClassMoments(n_classes, n_features) if is_counts else None,
+        cloud_latents=Picked(thin_classes(y, n_classes, latent_dim, seed), latent_dim),
+        spread_latents=Picked(thin_out(n, latent_dim, seed), latent_dim),
+        spread_inputs=Picked(thin_out(n, n_features, seed), n_features),
+    )
+    start = 0
+    for batch in training.once():
+        stop = start + len(batch.y)
+        found, own = inference.encode(module, batch.inputs), batch.y.numpy()
+        seen.nearest[start:stop] = inference.distances(module, found).argmin(1).numpy()
+        latents, rows = found.float().numpy(), batch.inputs.flatten(1).numpy()
+        seen.latents.add(latents, own)
+        seen.inputs.add(rows, own)
+        seen.cloud_latents.add(start, latents)
+        seen.spread_latents.add(start, latents)
+        seen.spread_inputs.add(start, rows)
+        if seen.shares is not None:
+            counted = batch.sample_target.flatten(1).numpy()
+            seen.target.add(counted, own)
+            seen.shares.add(counted / np.maximum(counted.sum(1, keepdims=True), 1), own)
+        start = stop
+    return seen
 
 
 def know_codes_only(model: "SVQVAE") -> Findings:
@@ -104,53 +176,46 @@ def decode_codes(model: "SVQVAE") -> NDArray[np.float32]:
     return model.scaling_.apply(decoded) if model.scaling_.kind == "counts" else decoded.astype(np.float32)
 
 
-def class_means(model: "SVQVAE", training: MemoryBatches) -> NDArray[np.float32]:
+def class_means(model: "SVQVAE", seen: Seen) -> NDArray[np.float32]:
     """Return the mean of each class on the scale that the encoder reads, (n_classes, n_features).
 
     Of counts it is that of the mean share of each feature, which the decoder gives too: a mean of logarithms would be
     another, and would depend on how deep samples were counted.
     """
-    y, rows = training.y.numpy(), training.target.flatten(1).numpy()
-    is_counts = model.scaling_.kind == "counts"
-    if is_counts:
-        rows = rows / np.maximum(rows.sum(1, keepdims=True), 1)
-    means = np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(len(model.classes_))])
-    return model.scaling_.apply(means) if is_counts else means.astype(np.float32)
+    return seen.inputs.means.astype(np.float32) if seen.shares is None else model.scaling_.apply(seen.shares.means)
 
 
 def missing_noise(
-    module: SVQVAEModule, training: MemoryBatches, density: ClassDensity, seed: int
+    module: SVQVAEModule, y: NDArray[np.int64], real: NDArray[np.float64], density: ClassDensity, seed: int
 ) -> NDArray[np.float32]:
     """Return the standard deviation that decoded draws lack against the samples of their class, per feature.
 
-    The difference of two pooled within-class variances, that of the training samples and that of as many draws (at
-    most `MAX_DRAWS`), no less than 0. What the decoder leaves out of its own training samples would be too little:
+    The difference of two pooled within-class variances, that of the training samples, `real`, and that of as many draws
+    (at most `MAX_DRAWS`), no less than 0. What the decoder leaves out of its own training samples would be too little:
     where samples are few, it knows them by heart.
     """
-    y = training.y.numpy()
     rng = np.random.default_rng(seed)
     drawn_y = y if len(y) <= MAX_DRAWS else np.sort(rng.choice(y, MAX_DRAWS, replace=False))
     names, counts = np.unique(drawn_y, return_counts=True)
     draws = np.concatenate([density.draw(int(k), int(n), rng) for k, n in zip(names, counts, strict=True)])
     decoded = inference.decode(module, torch.as_tensor(draws), torch.ones(len(draws))).flatten(1).float().numpy()
-    real = _within_variance(training.target.flatten(1).numpy(), y)
-    noise: NDArray[np.float32] = np.sqrt(np.maximum(0, real - _within_variance(decoded, np.repeat(names, counts))))
-    return noise.astype(np.float32)
-
-
-def _within_variance(rows: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the pooled variance within classes of each feature."""
-    names = np.unique(y)
-    squares = sum(((rows[y == k] - rows[y == k].mean(0)) ** 2).sum(0, dtype=np.float64) for k in names)
-    return np.asarray(squares) / max(1, len(y) - len(names))
+    moments = ClassMoments(int(y.max()) + 1, decoded.shape[1])
+    moments.add(decoded, np.repeat(names, counts))
+    noise: NDArray[np.float32] = np.sqrt(np.maximum(0, real - moments.within_variance)).astype(np.float32)
+    return noise
 
 
 @torch.no_grad()
-def give_codes_to_classes(module: SVQVAEModule, latents: Tensor, y: NDArray[np.int64]) -> None:
-    """Order unsupervised codes so that as many samples as possible lie nearest to the code of their class."""
+def give_codes_to_classes(module: SVQVAEModule, nearest: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order unsupervised codes so that as many samples as possible lie nearest to the code of their class.
+
+    Returns the index of the nearest code of each sample in the new order.
+    """
     codes = module.quantizer.codes
     n_classes = len(codes)
-    nearest = inference.distances(module, latents).argmin(1).numpy()
     shared = np.bincount(nearest * n_classes + y, minlength=n_classes**2).reshape(n_classes, n_classes)
     code, owner = linear_sum_assignment(shared, maximize=True)
     codes[torch.as_tensor(owner)] = codes[torch.as_tensor(code)].clone()
+    renamed = np.empty(n_classes, dtype=np.int64)
+    renamed[code] = owner
+    return renamed[nearest]

@@ -25,10 +25,10 @@ def annotate(
     quiet: Quiet = False,
 ) -> None:
     """Name the class of each sample of new data. The probabilities are not calibrated."""
-    from svqvae.data.tables import read_table
+    from svqvae.data.stored import open_table
     from svqvae.jobs import annotate_samples
 
-    table = annotate_samples(run, read_table(data), out)
+    table = annotate_samples(run, open_table(data), out)
     if as_json:
         counts = table["class"].value_counts().rename_axis("class").reset_index(name="n_samples")
         print_json({"files": [out], "n_samples": len(table), "classes": counts})

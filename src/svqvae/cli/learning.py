@@ -14,6 +14,7 @@ from svqvae.cli.options import (
     Label,
     Likelihood,
     Objective,
+    OnDisk,
     Quiet,
     Seed,
     Unlabelled,
@@ -82,6 +83,7 @@ def fit(
     accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int, typer.Option(help="Number of devices; 1 in this version.")] = 1,
     precision: Annotated[str, typer.Option(help="32-true, 64-true, bf16-mixed or 16-mixed.")] = "32-true",
+    on_disk: OnDisk = None,
     with_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html, the page of the run.")
     ] = True,
@@ -90,12 +92,12 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Train on labelled data and write a run folder."""
-    from svqvae.data.tables import read_table
+    from svqvae.data.stored import open_table
     from svqvae.jobs import drop_features, fit_run
     from svqvae.reporting import report_fit
     from svqvae.runs import run_files
 
-    adata = drop_features(read_table(data, label=label, group=group), ignore or [])
+    adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
     if architecture is None:
         architecture = "conv" if "image_shape" in adata.uns else "dense"
     settings = {

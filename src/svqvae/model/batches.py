@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -42,6 +43,31 @@ class Batch:
             self.size.to(device),
             self.y.to(device),
         )
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Training data in batches, wherever they stand.
+
+    Attributes
+    ----------
+    y
+        Class index of each sample, (n,).
+    n_batches
+        Number of batches of an epoch.
+    """
+
+    y: Tensor
+    n_batches: int
+
+    def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
+        """Yield every sample once, shuffled, and shifted where `is_augmented`."""
+
+    def once(self) -> Iterator[Batch]:
+        """Yield every sample once, in order and as it is."""
+
+    def take(self, rows: Tensor) -> Batch:
+        """Return some of the samples as they are, by positions in rising order."""
 
 
 class MemoryBatches:
@@ -85,24 +111,35 @@ class MemoryBatches:
 
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
         """Yield every sample once, shuffled, and shifted where `is_augmented`."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        generator = generator_of(self.seed, epoch)
         order = torch.randperm(len(self.y), generator=generator)
         for rows in order.tensor_split(self.n_batches):
-            batch = self._take(rows)
-            if self.max_shift and is_augmented:
-                shifted = random_shift(batch.inputs, self.max_shift, generator)
-                batch = Batch(shifted, shifted, batch.class_target, batch.size, batch.y)
-            yield batch
+            batch = self.take(rows)
+            yield shift(batch, self.max_shift, generator) if is_augmented else batch
 
     def once(self) -> Iterator[Batch]:
         """Yield every sample once, in order and as it is."""
         for rows in torch.arange(len(self.y)).tensor_split(self.n_batches):
-            yield self._take(rows)
+            yield self.take(rows)
 
-    def _take(self, rows: Tensor) -> Batch:
+    def take(self, rows: Int[Tensor, " some"]) -> Batch:
+        """Return some of the samples as they are."""
         inputs = self.inputs[rows]
         target = inputs if self.target is self.inputs else self.target[rows]
         return Batch(inputs, target, target, self.size[rows], self.y[rows])
+
+
+def generator_of(seed: int, epoch: int) -> torch.Generator:
+    """Return the source of an epoch's order and shifts."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+
+
+def shift(batch: Batch, max_shift: int, generator: torch.Generator) -> Batch:
+    """Return a batch of moved images, whose classes are still held against images that are not moved."""
+    if not max_shift:
+        return batch
+    shifted = random_shift(batch.inputs, max_shift, generator)
+    return Batch(shifted, shifted, batch.class_target, batch.size, batch.y)
 
 
 def random_shift(
