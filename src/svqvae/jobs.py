@@ -16,6 +16,7 @@ from svqvae.cross_validation import Comparison, OnFit, cross_validate
 from svqvae.data.l1000 import OnRead, Selection, read_signatures, rename_genes
 from svqvae.data.pcl import PCL
 from svqvae.data.rows import StoredRows, stored_rows
+from svqvae.data.stored import write_h5ad
 from svqvae.data.tables import from_anndata
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
@@ -174,7 +175,7 @@ def prepare_signatures(
 def write_annotated(adata: "AnnData", path: Path) -> None:
     """Write .h5ad whole or not at all."""
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        adata.write_h5ad(Path(scratch) / path.name)
+        write_h5ad(adata, Path(scratch) / path.name)
         (Path(scratch) / path.name).replace(path)
 
 

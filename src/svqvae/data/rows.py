@@ -35,6 +35,7 @@ class StoredRows:
     ----------
     shape : (n, n_features)
     dtype : that of the matrix, but float32 for booleans
+    is_sparse : whether zeros are left out in the file
     n_together : rows that the file keeps in one packed piece, so that they are best read together
 
     Examples
@@ -51,7 +52,8 @@ class StoredRows:
     ) -> None:
         if matrix.dtype.kind not in "biuf":
             raise ValueError(f"`adata.X` must hold real numbers; got {matrix.dtype}. Convert it.")
-        if hasattr(matrix, "format") and matrix.format != "csr":
+        self.is_sparse = hasattr(matrix, "format")
+        if self.is_sparse and matrix.format != "csr":
             raise ValueError(
                 f"`adata.X` must be dense or CSR to be read row by row; got {matrix.format.upper()}. "
                 "Store it with adata.X.tocsr(), or read it into memory."

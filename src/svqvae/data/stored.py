@@ -5,7 +5,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from svqvae.data.rows import is_stored
+from scipy.sparse import csr_matrix
+
+from svqvae.data.rows import is_stored, stored_rows
 from svqvae.data.tables import read_table, require_roles
 from svqvae.data.text import told_in_a_sentence
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".h5ad", ".zarr", ".gctx")
 # A matrix that would take more bytes than this in memory stays on disk unless asked otherwise.
 LARGE = 1 << 30
+# Rows that are copied at a time.
+_BLOCK = 1024
 
 
 def open_table(
@@ -66,6 +70,39 @@ def open_table(
         return read_table(path, label=label, group=group)
     require_roles(adata.obs, {role: name for role, name in (("label", label), ("group", group)) if name}, str(path))
     return adata
+
+
+def write_h5ad(adata: "anndata.AnnData", path: Path) -> None:
+    """Write AnnData; a matrix on disk is copied in parts and comes out dense or CSR, as it was.
+
+    Parameters
+    ----------
+    adata : (n_samples, n_features)
+    path : .h5ad, overwritten
+    """
+    import anndata
+    import h5py
+    from anndata.io import sparse_dataset, write_elem
+
+    rows = stored_rows(adata)
+    if rows is None:
+        adata.write_h5ad(path)
+        return
+    parts = {name: dict(getattr(adata, name)) for name in ("layers", "obsm", "varm", "uns")}
+    anndata.AnnData(None, adata.obs, adata.var, **parts).write_h5ad(path)
+    blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
+    with h5py.File(path, "r+") as file:
+        if "X" in file:
+            del file["X"]
+        if rows.is_sparse:
+            write_elem(file, "X", csr_matrix(next(blocks)))
+            for block in blocks:
+                sparse_dataset(file["X"]).append(csr_matrix(block))
+            return
+        dataset = file.create_dataset("X", rows.shape, rows.dtype)
+        dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        for number, block in enumerate(blocks):
+            dataset[number * _BLOCK : number * _BLOCK + len(block)] = block
 
 
 def _open_gctx(path: Path) -> "anndata.AnnData":
