@@ -60,9 +60,34 @@ def test_annotate_names_the_class_of_each_sample(csv: Path, folder: Path, tmp_pa
     shuffled.to_csv(tmp_path / "new.csv", index=False)
     assert run("annotate", folder, tmp_path / "new.csv", "--out", tmp_path / "out.csv") == 0
     table = pd.read_csv(tmp_path / "out.csv")
-    assert list(table) == ["sample", "class", "probability"]
+    assert list(table) == ["sample", "class", "probability", "set", "novelty_p", "is_unknown"]
+    assert table["is_unknown"].tolist() == (table["novelty_p"] <= 0.05).tolist()
     assert (table["class"] == shuffled["kind"]).mean() > 0.9
     assert table["sample"].tolist() == shuffled["sample"].tolist()
+
+
+def test_samples_held_out_make_sets_promise_coverage(csv: Path, folder: Path, tmp_path: Path, capsys) -> None:
+    arguments = [
+        "--label",
+        "kind",
+        "--ignore",
+        "batch",
+        "--epochs",
+        "5",
+        "--hold-out",
+        "0.3",
+        "--out",
+        tmp_path / "run",
+    ]
+    assert run("fit", csv, *arguments, "--no-report") == 0
+    assert "Samples held out to watch training" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["held_out"]["n_samples"] == 24
+    assert run("annotate", tmp_path / "run", csv, "--out", tmp_path / "out.csv") == 0
+    assert "hold the right one for 90 %" in capsys.readouterr().out
+    assert run("annotate", folder, csv, "--out", tmp_path / "out.csv") == 0
+    told = capsys.readouterr().out
+    assert "a probability that is not calibrated" in told
+    assert "are unlike all known classes (novelty_p <= 0.05)" in told
 
 
 def test_quiet_prints_nothing_and_loud_prints_the_table(csv: Path, tmp_path: Path, capsys) -> None:
@@ -89,7 +114,11 @@ def test_quiet_prints_nothing_and_loud_prints_the_table(csv: Path, tmp_path: Pat
             ["fit", "CSV", "--label", "kind", "--out", "x", "--ignore", "age"],
             "`--ignore` must name a feature; got 'age'",
         ),
+        (["fit", "CSV", "--label", "kind", "--out", "x", "--hold-out", "2"], "`--hold-out` must be at least 0"),
         (["annotate", "nowhere", "CSV", "--out", "x.csv"], "run folder"),
+        (["demo", "--out", "CSV"], "`--out` must be a folder; got the file"),
+        (["demo", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["annotate", "nowhere", "CSV", "--out", "x.csv", "--unknown", "5"], "`--unknown` must be from 0 to 1; got 5."),
     ],
 )
 def test_a_mistake_ends_with_one_sentence_and_status_2(csv: Path, arguments: list[str], message: str, capsys) -> None:
@@ -291,3 +320,14 @@ def test_l1000_brings_real_plates_and_classes_together(
     assert run("l1000", *arguments, "--cells", "a375", "--out", tmp_path / "none.h5ad") == 2
     assert "`cells` must be cell lines of the signatures; got 'a375'" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a375.h5ad", "quiet.h5ad"]
+
+
+def test_evaluate_takes_a_fold_for_each_of_a_few_groups(csv: Path, tmp_path: Path, capsys) -> None:
+    table = pd.read_csv(csv)
+    table["batch"] %= 3
+    table.to_csv(tmp_path / "t.csv", index=False)
+    few = ["--label", "kind", "--seeds", 1, "--epochs", 1, "--out", tmp_path / "q.json"]
+    assert run("evaluate", tmp_path / "t.csv", "--group", "batch", *few) == 0
+    assert "in 3 folds, each batch on one side" in capsys.readouterr().out
+    assert run("evaluate", tmp_path / "t.csv", *few) == 0
+    assert "in 5 folds" in capsys.readouterr().out

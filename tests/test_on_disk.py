@@ -83,6 +83,13 @@ def test_many_buffers_of_a_sorted_file_train_as_well(stored: anndata.AnnData) ->
 
 
 @pytest.mark.usefixtures("small_buffers")
+def test_two_processes_read_what_one_does(stored: anndata.AnnData) -> None:
+    one, two = (model(n_epochs=3, devices=n, accelerator="cpu").fit(stored, label="kind") for n in (1, 2))
+    np.testing.assert_allclose(two.codebook_, one.codebook_, atol=1e-5)
+    np.testing.assert_array_equal(two.predict(stored), one.predict(stored))
+
+
+@pytest.mark.usefixtures("small_buffers")
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 def test_counts_on_disk_train_as_well(tmp_path: Path, form: type) -> None:
     rng = np.random.default_rng(0)

@@ -230,6 +230,9 @@ def make_folds(
     most, what = int(counts.max()), "samples of the largest class"
     if groups is not None and len(np.unique(groups)) < most:
         most, what = len(np.unique(groups)), "groups"
+    if most < 2:
+        rule = "`groups` must name" if what == "groups" else "the largest class of `y` must have"
+        raise ValueError(f"{rule} at least 2 {what.split()[0]}; got {most}. Nothing can be held out.")
     if not isinstance(n_folds, int | np.integer) or not 2 <= n_folds <= most:
         raise ValueError(f"`n_folds` must be a whole number from 2 to {most}, the number of {what}; got {n_folds!r}.")
     folds = StratifiedKFold if groups is None else StratifiedGroupKFold

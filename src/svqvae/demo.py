@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from svqvae.atlas.storage import write_whole
+from svqvae.atlas.storage import check_folder, write_whole
 from svqvae.data.images import digits
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation import Quality, held_out_quality
@@ -32,6 +32,7 @@ def run_demo(
     The split is stratified by digit and drawn with the same seed as everything else. The figures returned are those of
     the digits held out.
     """
+    check_folder(folder)
     images, labels = digits()
     X_train, X_test, y_train, y_test = train_test_split(
         images, labels, test_size=0.3, stratify=labels, random_state=seed

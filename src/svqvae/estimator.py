@@ -9,7 +9,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
@@ -25,14 +24,18 @@ from svqvae.inputs import AnyRows, Rows
 from svqvae.measuring import measure
 from svqvae.model import inference
 from svqvae.model.batches import Batches, MemoryBatches
+from svqvae.model.checkpoint import Checkpoint
 from svqvae.model.disk_batches import DiskBatches
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.networks import Pair
 from svqvae.model.objective import Loss, Objective
+from svqvae.model.precision import choose_precision
+from svqvae.model.processes import train_on
 from svqvae.model.quantizer import Geometry
-from svqvae.model.training import OnEpoch, train
+from svqvae.model.training import Keep, OnEpoch
 from svqvae.model.whitening import WhitenedEncoder, measure_whitening
 from svqvae.progress import epoch_bar
+from svqvae.reading import Reader, scaled
 from svqvae.simulation import add_noise
 from svqvae.splitting import split_validation
 from svqvae.surveying import survey
@@ -100,8 +103,14 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         Epochs to wait for a better validation loss.
     image_shape
         (height, width) or (channels, height, width) where X holds images as flat rows.
-    accelerator, devices, precision
-        "auto", "cpu", or "cuda"; one device in this version; "32-true", "64-true", "bf16-mixed" or "16-mixed".
+    accelerator
+        "auto", "cpu", or "cuda".
+    devices, num_nodes
+        Processes that train together, on each of so many machines; under torchrun, those that it started. Each takes
+        its part of each batch.
+    precision
+        "32-true", "64-true", "bf16-mixed", "16-mixed"; or "auto": bfloat16 where a short measurement finds its matrix
+        products faster on this machine.
     random_state
         Seed; on the CPU the same seed gives the same bits. The global random states are left alone.
     verbose
@@ -116,6 +125,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     health_ : DataFrame, one row per class: whether its code stands for it, see `svqvae.atlas.health`
     held_out_ : (n_held_out,), rows of X that were held out to watch training
     module_ : the trained `torch.nn.Module`
+    precision_ : the precision that it was trained in
     n_iter_ : number of epochs trained
 
     References
@@ -162,6 +172,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         image_shape: tuple[int, ...] | None = None,
         accelerator: str = "auto",
         devices: int = 1,
+        num_nodes: int = 1,
         precision: str = "32-true",
         random_state: Any = None,
         verbose: bool = False,
@@ -192,6 +203,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         self.image_shape = image_shape
         self.accelerator = accelerator
         self.devices = devices
+        self.num_nodes = num_nodes
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
@@ -239,6 +251,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         unlabelled: Any = None,
         unlabelled_groups: Any = None,
         on_epoch: OnEpoch | None = None,
+        checkpoint: Path | str | None = None,
+        resume: bool = False,
     ) -> Self:
         """Train on labelled samples.
 
@@ -258,6 +272,11 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         unlabelled_groups : (n_unlabelled,), which of these should be alike, such as those of one compound
         on_epoch
             Called as ``on_epoch(epoch, n_epochs, row)`` after each epoch with that row of `history_`.
+        checkpoint
+            File (.safetensors) that gets the state of training after each epoch, whole or not at all.
+        resume
+            Whether to go on from `checkpoint`: with the same data and parameters, training ends with the same bits as
+            if it had never stopped. Where there is no such file yet, training starts anew.
 
         Raises
         ------
@@ -299,18 +318,21 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         self.scaling_ = found.scaling
         self.median_size_, self.log_size_spread_ = found.median_size, found.log_size_spread
         self._n_features_out = self.latent_dim
+        digest = inputs.fingerprint(rows, index)
+        keep, start = runs.checkpointing(self, checkpoint, resume, digest)
         with self._random_state(), epoch_bar(self.verbose and on_epoch is None) as draw_bar:
             self.module_ = build(self)
             try:
-                training, history = self._train(rows, index, kept, others, on_epoch or draw_bar)
+                training, history = self._train(rows, index, kept, others, on_epoch or draw_bar, keep, start)
             except BaseException:
                 del self.module_
                 raise
         self.history_ = pd.DataFrame(history)
         self.n_iter_ = len(history)
-        findings = measure(self, training)
+        held_out = self._batches(rows, index, self.held_out_, 256, 0) if len(self.held_out_) else None
+        findings = measure(self, training, held_out, None if groups is None else groups[kept])
         self.health_, self.atlas_, self.noise_ = findings.health, findings.atlas, findings.noise
-        self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": inputs.fingerprint(rows, index)}
+        self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": digest}
         if others is not None:
             self.data_["n_unlabelled"] = len(others.rows)
         self._warn()
@@ -324,7 +346,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return class probabilities softmax(-d / temperature), (n, n_classes), d squared distances to the codes.
 
-        They are those of the label term and not calibrated: where samples are few, they are too sure.
+        They are those of the label term and not calibrated; see `svqvae.annotating.tell_classes`.
         """
 
         def probabilities(latents: Tensor) -> Tensor:
@@ -439,8 +461,12 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         kept: NDArray[np.int64],
         others: inputs.Unlabelled | None,
         on_epoch: OnEpoch,
+        keep: Keep | None,
+        start: Checkpoint | None,
     ) -> tuple[Batches, list[dict[str, float]]]:
         batch_size = parameters.resolve_batch_size(self, len(kept))
+        accelerator = parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available())
+        self.precision_ = choose_precision(self.module_, batch_size, accelerator, self.precision)
         max_shift = parameters.resolve_max_shift(self, self.image_shape_)
         batches = self._batches(rows, index, kept, batch_size, max_shift)
         held_out = self.held_out_
@@ -450,7 +476,10 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         if isinstance(self.module_.encoder, WhitenedEncoder):
             beside = None
             if others is not None:
-                beside = self._to_tensor(others.rows), len(self.classes_) + torch.as_tensor(others.groups)
+                beside = (
+                    scaled(others.rows, self.scaling_, self.image_shape_),
+                    len(self.classes_) + torch.as_tensor(others.groups),
+                )
             measure_whitening(self.module_.encoder.whitening, batches, beside)
         elif others is not None:
             warnings.warn(
@@ -459,7 +488,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                 UserWarning,
                 stacklevel=3,
             )
-        history = train(
+        history = train_on(
             self.module_,
             batches,
             validation,
@@ -474,12 +503,13 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             learning_rate=parameters.resolve_learning_rate(self),
             weight_decay=parameters.resolve_weight_decay(self),
             patience=self.patience if validation is not None else None,
-            fabric=Fabric(
-                accelerator=parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available()),
-                devices=1,
-                precision=self.precision,  # type: ignore[arg-type]
-            ),
+            accelerator=accelerator,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            precision=self.precision_,
             on_epoch=on_epoch,
+            keep=keep,
+            start=start,
         )
         return batches, history
 
@@ -489,25 +519,10 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         y = torch.as_tensor(index[chosen])
         if isinstance(rows, StoredRows):
             own = rows.subset(chosen)
-
-            def read(positions: Tensor) -> tuple[Tensor, Tensor]:
-                return self._read(own, positions.numpy())
-
+            read = Reader(own, self.scaling_, self.image_shape_)
             return DiskBatches(read, y, batch_size, self.seed_, max_shift, own.n_together)
-        seen, target = self._read(rows, chosen)
+        seen, target = Reader(rows, self.scaling_, self.image_shape_)(torch.as_tensor(chosen))
         return MemoryBatches(seen, target, y, batch_size, self.seed_, max_shift)
-
-    def _read(self, rows: AnyRows, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Return what the encoder reads of some rows, and what the decoder regenerates."""
-        seen = torch.empty(len(positions), *(self.image_shape_ or rows.shape[1:]))
-        target = torch.empty(len(positions), rows.shape[1]) if self.scaling_.kind == "counts" else seen
-        for start in range(0, len(positions), 1024):
-            part = slice(start, start + 1024)
-            block = rows[positions[part]]
-            seen[part] = self._to_tensor(block)
-            if target is not seen:
-                target[part] = torch.as_tensor(block, dtype=torch.float32)
-        return seen, target
 
     def _warn(self) -> None:
         if "interrupted" in self.history_:
@@ -538,13 +553,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             start += len(block)
             yield block
 
-    def _to_tensor(self, rows: Rows) -> Tensor:
-        """Scale rows and give them the shape that the encoder reads."""
-        scaled = torch.as_tensor(self.scaling_.apply(rows))
-        return scaled.reshape(-1, *self.image_shape_) if self.image_shape_ else scaled
-
     def _encode(self, block: Rows) -> Tensor:
-        return inference.encode(self.module_, self._to_tensor(block))
+        return inference.encode(self.module_, scaled(block, self.scaling_, self.image_shape_))
 
     def _of_latents(self, X: Any, run: Callable[[Tensor], Tensor]) -> NDArray[Any]:
         """Return what a function makes of the latents of all samples."""

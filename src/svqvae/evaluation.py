@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from svqvae.atlas.moments import ClassMoments
 from svqvae.data.rows import StoredRows
-from svqvae.inputs import blocks, dense
+from svqvae.inputs import dense, parts
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
@@ -105,14 +105,11 @@ def quality_beside(model: "SVQVAE", means: NDArray[np.floating], X_test: Any, y_
 
 def _parts(model: "SVQVAE", X: Any, y: Any) -> Iterator[tuple[Any, NDArray[np.generic]]]:
     """Yield samples on disk part by part, as a model takes them, and all others at once; with their classes."""
-    y = np.asarray(y)
-    if not isinstance(X, StoredRows):
-        yield X, y
-        return
-    start = 0
-    for block in blocks(model, X):
-        yield pd.DataFrame(block, columns=X.feature_names), y[start : start + len(block)]
-        start += len(block)
+    y, start = np.asarray(y), 0
+    for part in parts(model, X):
+        stop = start + len(part) if isinstance(X, StoredRows) else len(y)
+        yield part, y[start:stop]
+        start = stop
 
 
 def simulation_quality(

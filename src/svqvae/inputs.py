@@ -129,6 +129,16 @@ def blocks(estimator: BaseEstimator, rows: AnyRows, n_most: int | None = None) -
         yield block
 
 
+def parts(estimator: BaseEstimator, X: Any) -> Iterator[Any]:
+    """Yield samples on disk, as AnnData or rows, part by part as data frames, and all others at once as they are."""
+    rows = unpack(X, None, None, getattr(estimator, "layer_", None)).X if is_anndata(X) else X
+    if not isinstance(rows, StoredRows):
+        yield X
+        return
+    for block in blocks(estimator, rows):
+        yield pd.DataFrame(block, columns=rows.feature_names)
+
+
 def check_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
     """Return the classes, sorted, and the class index of each sample."""
     if y is None:

@@ -1,27 +1,26 @@
-"""What the commands do: from data to a run folder, and from a run folder to annotated samples."""
+"""What the commands do: from data to a run folder, and from a run folder to simulated samples."""
 
 import json
-import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from svqvae.atlas.storage import check_file, write_whole
+from svqvae.annotating import write_h5ad
+from svqvae.atlas.storage import check_file, check_folder, write_whole
 from svqvae.cross_validation import Comparison, OnFit, cross_validate
-from svqvae.data.l1000 import OnRead, Selection, read_signatures, rename_genes
+from svqvae.data.l1000 import OnRead, Selection, read_signatures
 from svqvae.data.pcl import PCL
 from svqvae.data.rows import StoredRows, stored_rows
-from svqvae.data.stored import write_h5ad
 from svqvae.data.tables import from_anndata
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation import Quality, held_out_quality
 from svqvae.inputs import check_groups, dense
+from svqvae.model.processes import is_first
+from svqvae.runs import CHECKPOINT_FILE
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,21 +34,32 @@ def fit_run(
     settings: dict[str, Any],
     command: str | None = None,
     unlabelled: "AnnData | None" = None,
+    resume: bool = False,
 ) -> tuple[SVQVAE, dict[str, Quality]]:
     """Fit a model, write its run folder with `metrics.json`, and return the model and its figures.
 
     The figures are those of the training samples and, where samples were held out to stop training early, of those.
     The latter had a say in when training stopped. The run keeps the columns, and the command by which it is done again.
+    While it trains, and where it was interrupted, the folder holds a checkpoint, from which `resume` goes on.
     """
-    if folder.is_file():
-        raise NotADirectoryError(f"`--out` must be a folder; got the file {folder}. Give another name.")
+    check_folder(folder)
     table = from_anndata(adata, label=label, group=group)
     groups_of_others = None if unlabelled is None else from_anndata(unlabelled, group=group).groups
     model = SVQVAE(**settings).fit(
-        adata, label=label, groups=table.groups, unlabelled=unlabelled, unlabelled_groups=groups_of_others
+        adata,
+        label=label,
+        groups=table.groups,
+        unlabelled=unlabelled,
+        unlabelled_groups=groups_of_others,
+        checkpoint=folder / CHECKPOINT_FILE,
+        resume=resume,
     )
     model.data_ |= {"label": label, "group": group, "command": command}
+    if not is_first():
+        return model, {}
     model.save(folder)
+    if "interrupted" not in model.history_:
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     is_held_out = np.isin(np.arange(adata.n_obs), model.held_out_)
     training = adata[~is_held_out]
     qualities = {"training": _quality(model, training, training, label)}
@@ -164,19 +174,12 @@ def prepare_signatures(
     )
     adata.uns["l1000"] = {"files": [path.name for path in (*paths, sig_info, pcl)], "told": told}
     has_class = adata.obs[PCL].notna().to_numpy()
-    write_annotated(adata if has_class.all() else adata[has_class].copy(), out)
+    write_h5ad(adata if has_class.all() else adata[has_class].copy(), out)
     if unlabelled_out is not None:
         others = adata[~has_class].copy()
         del others.obs[PCL]
-        write_annotated(others, unlabelled_out)
+        write_h5ad(others, unlabelled_out)
     return told
-
-
-def write_annotated(adata: "AnnData", path: Path) -> None:
-    """Write .h5ad whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        write_h5ad(adata, Path(scratch) / path.name)
-        (Path(scratch) / path.name).replace(path)
 
 
 def drop_features(adata: "AnnData", names: list[str]) -> "AnnData":
@@ -190,82 +193,6 @@ def drop_features(adata: "AnnData", names: list[str]) -> "AnnData":
         return adata
     kept = adata[:, ~adata.var_names.isin(names)]
     return kept.copy() if stored_rows(adata) is None else kept
-
-
-def annotate_samples(folder: Path, adata: "AnnData", out: Path) -> pd.DataFrame:
-    """Write and return sample, class and probability of the class for each sample of new data.
-
-    As .csv, or as .h5ad: then the data themselves with what `annotate_anndata` adds. The features of the fit are picked
-    by name, so that further columns and another order do no harm.
-    """
-    is_annotated = out.suffix.lower() == ".h5ad"
-    if not is_annotated and out.suffix.lower() != ".csv":
-        raise ValueError(f"`--out` must end in .csv or .h5ad; got {out.name}.")
-    check_file(out)
-    model = SVQVAE.load(folder)
-    if is_annotated:
-        annotate_anndata(model, adata)
-        write_annotated(adata, out)
-        names, probabilities = adata.obs["svqvae_class"].to_numpy(), adata.obs["svqvae_probability"].to_numpy()
-    else:
-        names, probabilities = _best(model, model.predict_proba(_with_features_of(model, adata)))
-    table = pd.DataFrame({"sample": adata.obs_names.to_numpy(), "class": names, "probability": probabilities})
-    if not is_annotated:
-        write_whole(out, table.to_csv(index=False).encode())
-    return table
-
-
-def annotate_anndata(model: SVQVAE, adata: "AnnData") -> None:
-    """Add to AnnData what a model makes of its samples, for scanpy and its like.
-
-    ``obsm["X_svqvae"]``, the latents; ``obs["svqvae_class"]``, the class of the nearest code, categorical, and
-    ``obs["svqvae_probability"]``; ``uns["svqvae"]``, the classes, their codes and the versions and seed of the fit.
-
-    Parameters
-    ----------
-    model
-        Fitted.
-    adata : (n, n_features)
-        With the features of the fit, in any order and among others.
-
-    Examples
-    --------
-    >>> import anndata
-    >>> rng = np.random.default_rng(0)
-    >>> y = np.repeat(["T", "B"], 20)
-    >>> obs = pd.DataFrame({"kind": y}, index=[f"s{k}" for k in range(40)])
-    >>> adata = anndata.AnnData(rng.normal(size=(40, 5)) + 3 * (y == "T")[:, None], obs)
-    >>> model = SVQVAE(n_epochs=5, latent_dim=8, random_state=0).fit(adata, label="kind")
-    >>> annotate_anndata(model, adata)
-    >>> adata.obsm["X_svqvae"].shape
-    (40, 8)
-    """
-    own = _with_features_of(model, adata)
-    names, probabilities = _best(model, model.predict_proba(own))
-    adata.obsm["X_svqvae"] = model.transform(own)
-    adata.obs["svqvae_class"] = pd.Categorical(names, categories=model.classes_)
-    adata.obs["svqvae_probability"] = probabilities
-    adata.uns["svqvae"] = {
-        "classes": model.classes_.astype(str),
-        "codes": model.codebook_,
-        "seed": model.seed_,
-        "version": version("svqvae"),
-    }
-
-
-def _with_features_of(model: SVQVAE, adata: "AnnData") -> "AnnData":
-    """Return the data with the features of the fit alone, in their order, where it has them all."""
-    names = getattr(model, "feature_names_in_", None)
-    if names is None:
-        return adata
-    adata = rename_genes(adata, names)
-    return adata[:, list(names)] if set(names) <= set(adata.var_names) else adata
-
-
-def _best(model: SVQVAE, probabilities: NDArray[np.float32]) -> tuple[NDArray[np.generic], NDArray[np.float32]]:
-    """Return the most probable class of each sample, and how probable it is."""
-    best = probabilities.argmax(1)
-    return model.classes_[best], probabilities[np.arange(len(best)), best]
 
 
 def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> int:
@@ -305,7 +232,7 @@ def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> i
 
             gctx.write(adata, out)
         else:
-            write_annotated(adata, out)
+            write_h5ad(adata, out)
     return rows.shape[1]
 
 

@@ -8,15 +8,18 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.special import softmax
 
 from svqvae.atlas.atlas import ClassAtlas
+from svqvae.atlas.confidence import Calibration, cross_fitted_surprises, draw_samples, surprise
 from svqvae.atlas.density import ClassDensity, fit_density, thin_classes
 from svqvae.atlas.health import health_of, unknown_health
 from svqvae.atlas.moments import ClassMoments
-from svqvae.atlas.spread import spread_of, thin_out
+from svqvae.atlas.spread import Spread, spread_of, thin_out
 from svqvae.model import inference
 from svqvae.model.batches import Batches
 from svqvae.model.module import SVQVAEModule
+from svqvae.parameters import resolve_temperature
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
@@ -44,8 +47,13 @@ class Findings:
     noise: NDArray[np.float32]
 
 
-def measure(model: "SVQVAE", training: Batches) -> Findings:
-    """Measure a trained model on its training samples; unsupervised codes are given to classes first."""
+def measure(
+    model: "SVQVAE", training: Batches, held_out: Batches | None = None, groups: NDArray[np.int64] | None = None
+) -> Findings:
+    """Measure a trained model on its training samples; unsupervised codes are given to classes first.
+
+    What is said of new samples is calibrated on those held out, or else across folds that keep `groups` whole.
+    """
     module, classes, seed = model.module_, model.classes_, model.seed_
     y = training.y.numpy()
     seen = look_once(model, training)
@@ -53,6 +61,18 @@ def measure(model: "SVQVAE", training: Batches) -> Findings:
         seen.nearest = give_codes_to_classes(module, seen.nearest, y)
     codes = module.quantizer.codes.detach().float().numpy().copy()
     n_features = model.n_features_in_
+    code_spread, profile_spread = (
+        spread_of(moments, picked.rows, y[picked.positions])
+        for moments, picked in ((seen.latents, seen.spread_latents), (seen.inputs, seen.spread_inputs))
+    )
+    density = fit_density(seen.cloud_latents.rows, y[seen.cloud_latents.positions], len(classes), seed)
+    calibration = None
+    if profile_spread is not None:
+        means = seen.inputs.means.astype(np.float32)
+        if held_out is not None:
+            calibration = calibrate(model, held_out, means, profile_spread, code_spread)
+        else:
+            calibration = Calibration(means, surprises_of(training, groups, seed), np.empty(0), np.empty(0))
     atlas = ClassAtlas(
         classes=classes,
         feature_names=feature_names(model),
@@ -62,14 +82,44 @@ def measure(model: "SVQVAE", training: Batches) -> Findings:
         means=class_means(model, seen),
         center=np.broadcast_to(model.scaling_.center, n_features).copy(),
         scale=np.broadcast_to(model.scaling_.scale, n_features).copy(),
-        code_spread=spread_of(seen.latents, seen.spread_latents.rows, y[seen.spread_latents.positions]),
-        profile_spread=spread_of(seen.inputs, seen.spread_inputs.rows, y[seen.spread_inputs.positions]),
-        density=fit_density(seen.cloud_latents.rows, y[seen.cloud_latents.positions], len(classes), seed),
+        code_spread=code_spread,
+        profile_spread=profile_spread,
+        density=density,
+        calibration=calibration,
         sample_shape=tuple(model.sample_shape_),
     )
-    assert atlas.density is not None  # noqa: S101
     health = health_of(seen.latents, y, codes, seen.nearest, classes)
-    return Findings(health, atlas, missing_noise(module, y, seen.target.within_variance, atlas.density, seed))
+    return Findings(health, atlas, missing_noise(module, y, seen.target.within_variance, density, seed))
+
+
+def surprises_of(training: Batches, groups: NDArray[np.int64] | None, seed: int) -> NDArray[np.float64]:
+    """Return the surprise of training samples at classes fitted without them, in rising order."""
+    drawn = draw_samples(len(training.y), seed)
+    batch = training.take(torch.as_tensor(drawn))
+    own_groups = None if groups is None else groups[drawn]
+    return cross_fitted_surprises(batch.inputs.flatten(1).numpy(), batch.y.numpy(), own_groups, seed)
+
+
+def calibrate(
+    model: "SVQVAE",
+    held_out: Batches,
+    means: NDArray[np.float32],
+    profile_spread: Spread,
+    code_spread: Spread | None,
+) -> Calibration:
+    """Return the scores of samples that were not trained on; of many, some are drawn."""
+    module = model.module_
+    batch = held_out.take(torch.as_tensor(draw_samples(len(held_out.y), model.seed_)))
+    latents = inference.encode(module, batch.inputs)
+    shares = softmax(-inference.distances(module, latents).numpy() / resolve_temperature(model), axis=1)
+    codes = module.quantizer.codes.detach().float().numpy()
+    from_codes = np.empty(0) if code_spread is None else surprise(latents.float().numpy(), codes, code_spread)
+    return Calibration(
+        means,
+        np.sort(surprise(batch.inputs.flatten(1).numpy(), means, profile_spread)),
+        np.sort(from_codes),
+        np.sort(shares[np.arange(len(batch.y)), batch.y.numpy()]),
+    )
 
 
 class Picked:

@@ -7,6 +7,7 @@ import numpy as np
 
 from svqvae.data.scaling import Kind
 from svqvae.model.likelihood import LIKELIHOODS
+from svqvae.model.processes import n_started
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
@@ -15,7 +16,7 @@ OBJECTIVES = ("prototype", "published", "vqvae")
 ARCHITECTURES = ("dense", "conv", "published-mnist", "published-lincs")
 GEOMETRIES = ("euclidean", "cosine")
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("auto", "32-true", "64-true", "bf16-mixed", "16-mixed")
 
 # Name, smallest value, whether that value itself is allowed, whether only whole numbers are.
 NUMBERS = (
@@ -33,6 +34,8 @@ NUMBERS = (
     ("weight_decay", 0, True, False),
     ("max_shift", 0, True, True),
     ("patience", 1, True, True),
+    ("devices", 1, True, True),
+    ("num_nodes", 1, True, True),
 )
 MAY_BE_NONE = {
     "output_scale",
@@ -72,8 +75,16 @@ def check_parameters(model: "SVQVAE") -> None:
     if model.early_stopping not in (True, False, "auto"):
         raise ValueError(f"`early_stopping` must be True, False or 'auto'; got {model.early_stopping!r}.")
     _check_choice("accelerator", model.accelerator, ACCELERATORS)
-    if model.devices != 1:
-        raise ValueError(f"`devices` must be 1: this version trains in one process; got {model.devices!r}.")
+    if model.num_nodes > 1 and n_started() == 1:
+        raise ValueError(
+            f"`num_nodes` must be 1 unless torchrun starts the processes on all machines; got {model.num_nodes}. Use "
+            "`torchrun --nnodes`."
+        )
+    if n_started() > 1 and not isinstance(model.random_state, int | np.integer):
+        raise ValueError(
+            f"`random_state` must be a whole number where several processes train together, so that all start from the "
+            f"same weights; got {model.random_state!r}."
+        )
     _check_objective(model)
     _check_likelihood(model)
     if model.early_stopping is True and model.validation_fraction == 0:

@@ -36,6 +36,24 @@ def print_nearest(nearest: "pd.DataFrame") -> None:
     Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
+def print_annotated(table: "pd.DataFrame", unknown: float, covers: bool) -> None:
+    """Say how many samples got a class, how many are like none, and what the sets of classes promise."""
+    say(f"{len(table)} samples annotated.")
+    if table["is_unknown"].isna().any():
+        say("The run knows no samples: it cannot tell which of these are unlike all of its classes.")
+    else:
+        n_unknown = int(table["is_unknown"].sum())
+        say(f"{n_unknown} are unlike all known classes (novelty_p <= {unknown:g}); {unknown:.0%} would be by chance.")
+    size = (table["set"].str.count("[|]") + 1).mean() if len(table) else float("nan")
+    if covers:
+        say(f"Sets of classes, {size:.1f} on average, hold the right one for 90 % of samples of the known classes.")
+    else:
+        say(
+            f"Sets of classes, {size:.1f} on average, add up to 90 % of a probability that is not calibrated: the fit "
+            "held no samples out, as `svqvae fit --hold-out 0.2` does."
+        )
+
+
 def print_agreement(agreement: "pd.DataFrame", metric: str, space: str) -> None:
     """Say how far other metrics and the other space agree."""
     low, high = agreement_range(agreement, metric, space)

@@ -5,6 +5,19 @@ from contextlib import contextmanager
 
 
 @contextmanager
+def spinner(is_shown: bool, title: str) -> Iterator[None]:
+    """Turn a wheel while something of unknown length goes on; nothing is drawn off a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if is_shown and console.is_terminal:
+        with console.status(title):
+            yield
+    else:
+        yield
+
+
+@contextmanager
 def epoch_bar(is_shown: bool) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
     """Yield an `on_epoch` function that draws a bar with the time left; it draws nothing off a terminal."""
     from rich.console import Console

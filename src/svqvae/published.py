@@ -112,6 +112,7 @@ def read_published(folder: Path | str, names: Path | str, genes: Path | str) -> 
     model.scaling_ = Scaling("none", np.zeros(1), np.ones(1))
     model.median_size_, model.log_size_spread_ = 1.0, 0.0
     model.held_out_, model.history_ = np.zeros(0, dtype=np.int64), pd.DataFrame({"epoch": []})
+    model.precision_ = "32-true"
     model.seed_, model.n_iter_, model._n_features_out = 0, int(model.n_epochs or 0), model.latent_dim
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (ENCODER, CODES, DECODER)}
     model.data_ = {"n_samples": 0, "n_trained": 0, "sha256": None, "imported": files}

@@ -1,6 +1,8 @@
 """A fitted model as a run folder, and back."""
 
 import io
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,9 +13,19 @@ import torch
 from numpy.typing import NDArray
 
 from svqvae.atlas.atlas import FILE, ClassAtlas
-from svqvae.atlas.storage import RUN, TENSORS, read_run, write_run, write_whole
+from svqvae.atlas.storage import (
+    RUN,
+    TENSORS,
+    make_folder,
+    read_run,
+    read_tensors,
+    write_run,
+    write_tensors,
+    write_whole,
+)
 from svqvae.building import build
 from svqvae.data.scaling import Scaling
+from svqvae.model.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
@@ -23,15 +35,17 @@ Model = TypeVar("Model", bound="SVQVAE")
 PACKAGES = ("svqvae", "torch", "lightning-fabric", "scikit-learn", "numpy", "scipy", "pandas", "anndata")
 OWN_NETWORKS = "own"
 HISTORY = "history.csv"
+# The kind of file that holds the state of training, and its name in a run folder.
+CHECKPOINT, CHECKPOINT_FILE = "svqvae_checkpoint", "checkpoint.safetensors"
+# Parameters that may differ between the two parts of a resumed fit.
+FREE_TO_CHANGE = ("verbose",)
 
 
 def write_model(model: "SVQVAE", folder: Path) -> None:
     """Write `model.safetensors`, `atlas.safetensors`, `run.json` and `history.csv`."""
     tensors = {f"module.{name}": value.numpy() for name, value in model.module_.state_dict().items()}
     tensors |= {"scaling.center": model.scaling_.center, "scaling.scale": model.scaling_.scale, "noise": model.noise_}
-    settings = model.get_params(deep=False) | {"random_state": model.seed_}
-    if isinstance(model.architecture, tuple):
-        settings["architecture"] = OWN_NETWORKS
+    settings = _settings_of(model)
     names = getattr(model, "feature_names_in_", None)
     run = {
         "parameters": {name: _plain(value) for name, value in settings.items()},
@@ -46,6 +60,7 @@ def write_model(model: "SVQVAE", folder: Path) -> None:
         "log_size_spread": model.log_size_spread_,
         "held_out": model.held_out_.tolist(),
         "seed": model.seed_,
+        "precision": model.precision_,
         "n_iter": model.n_iter_,
         "data": model.data_,
         "health": model.health_.reset_index(drop=True).to_dict("list"),
@@ -56,6 +71,60 @@ def write_model(model: "SVQVAE", folder: Path) -> None:
     text = io.StringIO()
     model.history_.to_csv(text, index=False)
     write_whole(folder / HISTORY, text.getvalue().encode())
+
+
+def checkpointing(
+    model: "SVQVAE", path: Path | str | None, resume: bool, fingerprint: str
+) -> tuple[Callable[[Checkpoint], None] | None, Checkpoint | None]:
+    """Return what writes the state of training after each epoch, if anything, and the state to go on from, if any.
+
+    Raises
+    ------
+    ValueError
+        Where the file is damaged, or of other data or parameters.
+    """
+    if path is None:
+        if resume:
+            raise ValueError("`checkpoint` must name the file to go on from where resume=True; got None.")
+        return None, None
+    path = Path(path)
+    make_folder(path.parent, "checkpoint")
+    settings = {name: _plain(value) for name, value in _settings_of(model).items() if name not in FREE_TO_CHANGE}
+    study = {"data": fingerprint, "parameters": settings, "torch": version("torch")}
+    start = _read_checkpoint(path, study) if resume and path.is_file() else None
+    return partial(_write_checkpoint, path, study), start
+
+
+def _write_checkpoint(path: Path, study: dict[str, Any], checkpoint: Checkpoint) -> None:
+    tensors = {name: value.numpy() for name, value in checkpoint.tensors.items()}
+    write_tensors(path, tensors, CHECKPOINT, {"study": study, "progress": dict(checkpoint.progress)})
+
+
+def _read_checkpoint(path: Path, study: dict[str, Any]) -> Checkpoint:
+    tensors, header = read_tensors(path, CHECKPOINT, "a checkpoint that `svqvae fit` wrote")
+    then = header["study"]
+    if then["data"] != study["data"]:
+        raise ValueError(f"`resume` must go on with the data that {path} was made of; these are others. Start anew.")
+    for what in ("torch", "parameters"):
+        changed = then[what] if isinstance(then[what], str) else _changed(then[what], study[what])
+        if then[what] != study[what]:
+            raise ValueError(
+                f"`resume` must go on with the parameters and the torch that {path} was made with; then it was "
+                f"{changed}. Use the same, or start anew."
+            )
+    return Checkpoint({name: torch.as_tensor(value) for name, value in tensors.items()}, header["progress"])
+
+
+def _changed(then: dict[str, Any], now: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={then.get(name)!r}" for name in now if then.get(name) != now[name])
+
+
+def _settings_of(model: "SVQVAE") -> dict[str, Any]:
+    """Return the hyper-parameters as a run folder keeps them."""
+    settings: dict[str, Any] = model.get_params(deep=False) | {"random_state": model.seed_}
+    if isinstance(model.architecture, tuple):
+        settings["architecture"] = OWN_NETWORKS
+    return settings
 
 
 def run_files(folder: Path, *others: str) -> list[Path]:
@@ -107,6 +176,8 @@ def _restore(model: "SVQVAE", run: dict[str, Any]) -> None:
     model.median_size_, model.log_size_spread_ = run["median_size"], run["log_size_spread"]
     model.held_out_ = np.array(run["held_out"], dtype=np.int64)
     model.seed_, model.n_iter_ = run["seed"], run["n_iter"]
+    # Runs of earlier versions do not say it; they knew no "auto".
+    model.precision_ = run.get("precision", model.precision)
     model.health_ = pd.DataFrame(run["health"], index=pd.Index(model.classes_, name="class"))
     model._n_features_out = model.latent_dim
 

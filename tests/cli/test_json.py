@@ -52,6 +52,8 @@ def test_asking_samples_tells_files_and_counts(document: Document, table: Path, 
     check_files(found, tmp_path / "a.csv")
     counts = pd.read_csv(tmp_path / "a.csv")["class"].value_counts().to_dict()
     assert {entry["class"]: entry["n_samples"] for entry in found["classes"]} == counts
+    assert 0 <= found["n_unknown"] <= 60
+    assert found["is_calibrated"] is False
     found = document("simulate", folder, "c d", "-n", 4, "--out", tmp_path / "s.h5ad")
     check_files(found, tmp_path / "s.h5ad")
     assert (found["class"], found["n_samples"], found["n_features"]) == ("c d", 4, 20)

@@ -137,6 +137,21 @@ def test_colours_are_for_terminals_that_want_them(is_refused: bool) -> None:
     assert (b"\x1b[1;3" in shown or b"\x1b[3" in shown) is not is_refused
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_wheel_turns_on_terminals_alone(is_terminal: bool) -> None:
+    ours, theirs = pty.openpty()
+    code = "from svqvae.progress import spinner\nwith spinner(True, 'annotating'): pass"
+    stderr = theirs if is_terminal else subprocess.PIPE
+    environment = os.environ | {"TERM": "xterm"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=stderr, env=environment) as process:
+        os.close(theirs)
+        told = process.stderr.read() if process.stderr else b""
+        while chunk := _read(ours):
+            told += chunk
+    os.close(ours)
+    assert (b"annotating" in told) is is_terminal
+
+
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)

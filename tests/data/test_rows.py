@@ -1,5 +1,7 @@
 """Rows of matrices on disk against the same matrices in memory."""
 
+import pickle
+import warnings
 from pathlib import Path
 
 import anndata
@@ -32,7 +34,8 @@ def store(folder: Path, form: str) -> Path:
     if path.suffix == ".gctx":
         gctx.write(adata, path)
     elif path.suffix == ".zarr":
-        with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
+        with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             adata.write_zarr(path, **({} if form.startswith("CSR") else {"chunks": (8, P)}))
     else:
         adata.write_h5ad(path, compression="gzip" if form.startswith("packed") else None)
@@ -78,6 +81,12 @@ def test_the_file_in_memory_is_the_same(path: Path) -> None:
     assert stored_rows(found) is None
     X = found.X.toarray() if sparse.issparse(found.X) else found.X
     np.testing.assert_array_equal(X, table().X)
+
+
+def test_rows_sent_to_another_process_are_read_there(path: Path) -> None:
+    view = open_table(path, on_disk=True)[5:50, ["F", "B"]]
+    sent = pickle.loads(pickle.dumps(stored_rows(view)))
+    np.testing.assert_array_equal(sent[:], table().X[5:50][:, [5, 1]])
 
 
 def test_backed_anndata_are_rows_on_disk(tmp_path: Path) -> None:

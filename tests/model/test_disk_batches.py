@@ -107,6 +107,28 @@ def test_neighbours_are_parted() -> None:
     assert (found.diff().abs() <= 4).float().mean() < 0.05
 
 
+@pytest.mark.parametrize("n_ranks", [2, 3])
+def test_processes_together_take_the_batches_of_one(n_ranks: int) -> None:
+    whole = list(disk().epoch(1))
+    parts = [list(disk().divided(rank, n_ranks).epoch(1)) for rank in range(n_ranks)]
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert torch.equal(torch.cat([part.y for part in shares]), batch.y)
+        assert sum(part.share for part in shares) == pytest.approx(1)
+    assert torch.equal(
+        torch.cat([part.y for rank in range(n_ranks) for part in disk().divided(rank, n_ranks).once()]).sort().values,
+        torch.arange(N),
+    )
+
+
+def test_images_are_moved_as_in_memory() -> None:
+    images = torch.rand(50, 1, 6, 5, generator=torch.Generator().manual_seed(0))
+    memory = MemoryBatches(images, images, torch.arange(50), 8, 0, max_shift=2)
+    stored = DiskBatches(lambda rows: (images[rows],) * 2, torch.arange(50), 8, 0, max_shift=2)
+    for a, b in zip(memory.epoch(4), stored.epoch(4), strict=True):
+        assert torch.equal(a.inputs, b.inputs)
+        assert torch.equal(a.class_target, b.class_target)
+
+
 def test_what_reading_raises_is_raised_to_the_caller() -> None:
     def broken(rows: Tensor) -> tuple[Tensor, Tensor]:
         if len(rows) > 1:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from svqvae.atlas import contrasts, relations, storage
+from svqvae.atlas.confidence import Calibration
 from svqvae.atlas.density import ClassDensity
 from svqvae.atlas.shrinkage import shrink
 from svqvae.atlas.space import METRICS, OnResample, Space, rank_correlation
@@ -22,7 +23,7 @@ from svqvae.atlas.tree import Tree, build_tree
 
 Array = NDArray[np.float64]
 SPACES = ("profile", "code")
-FILE = "atlas.safetensors"
+FILE, KIND = "atlas.safetensors", "svqvae_atlas"
 N_RESAMPLES = 1000
 
 
@@ -55,6 +56,9 @@ class ClassAtlas:
         known. Then supports, intervals, p- and q-values are NaN, and there are no Mahalanobis distances.
     density
         Where the latents of each class lie, for simulation, or None.
+    calibration
+        What makes statements about new samples honest, see `svqvae.atlas.confidence`, or None where no samples, or
+        none like others, are known.
     parents
         The group of each class toward whose mean the profiles of rare classes are drawn, or empty: toward all.
     sample_shape
@@ -72,6 +76,7 @@ class ClassAtlas:
     code_spread: Spread | None = None
     profile_spread: Spread | None = None
     density: ClassDensity | None = None
+    calibration: Calibration | None = None
     parents: tuple[str, ...] = ()
     sample_shape: tuple[int, ...] = ()
 
@@ -384,23 +389,23 @@ class ClassAtlas:
         """Write `atlas.safetensors` into a folder."""
         folder = Path(folder)
         storage.make_folder(folder, "folder")
-        storage.write_atlas(folder / FILE, *self._to_parts())
+        tensors, header = self._to_parts()
+        storage.write_tensors(folder / FILE, tensors, KIND, header)
 
     @classmethod
     def load(cls, folder: Path | str) -> "ClassAtlas":
         """Read `atlas.safetensors` from a run folder, or from the file itself."""
         path = Path(folder)
-        tensors, header = storage.read_atlas(path if path.is_file() else path / FILE)
+        tensors, header = storage.read_tensors(path if path.is_file() else path / FILE, KIND, "an atlas of svqvae")
         return cls._from_parts(tensors, header)
 
     def _to_parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays by name, and what JSON can hold."""
         tensors: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in ARRAYS}
-        for part, value in (("code_spread", self.code_spread), ("profile_spread", self.profile_spread)):
+        for part, names in PARTS.items():
+            value = getattr(self, part)
             if value is not None:
-                tensors |= {f"{part}.{name}": getattr(value, name) for name in SPREAD}
-        if self.density is not None:
-            tensors |= {f"density.{name}": getattr(self.density, name) for name in DENSITY}
+                tensors |= {f"{part}.{name}": getattr(value, name) for name in names}
         header = {
             "classes": self.classes.tolist(),
             "feature_names": list(self.feature_names),
@@ -411,20 +416,18 @@ class ClassAtlas:
 
     @classmethod
     def _from_parts(cls, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> "ClassAtlas":
-        def spread(part: str) -> Spread | None:
-            has_part = f"{part}.factors" in tensors
-            return Spread(**{name: tensors[f"{part}.{name}"] for name in SPREAD}) if has_part else None
-
-        density = None
-        if "density.means" in tensors:
-            density = ClassDensity(**{name: tensors[f"density.{name}"] for name in DENSITY})
+        arrays: dict[str, Any] = {name: tensors[name] for name in ARRAYS}
+        # Runs of earlier versions lack parts, as imported models do.
+        parts: dict[str, Any] = {
+            part: KINDS[part](**{name: tensors[f"{part}.{name}"] for name in names})
+            for part, names in PARTS.items()
+            if f"{part}.{names[0]}" in tensors
+        }
         return cls(
             classes=np.asarray(header["classes"]),
             feature_names=tuple(header["feature_names"]),
-            **{name: tensors[name] for name in ARRAYS},
-            code_spread=spread("code_spread"),
-            profile_spread=spread("profile_spread"),
-            density=density,
+            **arrays,
+            **parts,
             parents=tuple(header["parents"]),
             sample_shape=tuple(header["sample_shape"]),
         )
@@ -473,5 +476,10 @@ class ClassAtlas:
 
 
 ARRAYS = ("counts", "codes", "decoded", "means", "center", "scale")
-SPREAD = ("deviations", "degrees", "pooled", "factors", "rest")
-DENSITY = ("class_index", "weights", "means", "factors", "even_variances")
+KINDS: dict[str, Any] = {
+    "code_spread": Spread,
+    "profile_spread": Spread,
+    "density": ClassDensity,
+    "calibration": Calibration,
+}
+PARTS = {part: tuple(field.name for field in fields(kind)) for part, kind in KINDS.items()}

@@ -10,8 +10,8 @@ import pandas as pd
 from svqvae.atlas.atlas import N_RESAMPLES, ClassAtlas
 from svqvae.atlas.contrasts import to_gmt, to_rnk
 from svqvae.atlas.relations import MIN_CLASSES
-from svqvae.atlas.space import OnResample
-from svqvae.atlas.storage import check_file, make_folder, write_whole
+from svqvae.atlas.space import OnResample, check_metric
+from svqvae.atlas.storage import check_file, check_folder, make_folder, write_whole
 
 CONTRAST_SUFFIXES = (".csv", ".rnk", ".gmt")
 
@@ -51,6 +51,8 @@ def write_relations(
         ``nearest``, ``agreement`` (tables), ``network``, ``tree`` and ``files`` (paths).
     """
     metric = metric or atlas.default_metric
+    check_metric(metric)
+    check_folder(folder)
     distances = atlas.distances(metric, space)
     make_folder(folder)
     options: dict[str, Any] = {"n_resamples": n_resamples, "random_state": random_state, "refits": refits}

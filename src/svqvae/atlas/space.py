@@ -23,6 +23,12 @@ OnResample = Callable[[int, int], None]
 LEAST_LENGTH = 0.1
 
 
+def check_metric(metric: str) -> None:
+    """Refuse a metric that there is not."""
+    if metric not in METRICS:
+        raise ValueError(f"`metric` must be one of {', '.join(map(repr, METRICS))}; got {metric!r}.")
+
+
 class Space:
     """The classes as points, with what is known of their errors, seen through a metric.
 
@@ -44,8 +50,7 @@ class Space:
     def __init__(
         self, points: NDArray[np.floating], metric: str, spread: Spread | None, counts: Index, is_corrected: bool
     ) -> None:
-        if metric not in METRICS:
-            raise ValueError(f"`metric` must be one of {', '.join(map(repr, METRICS))}; got {metric!r}.")
+        check_metric(metric)
         if metric == "mahalanobis" and spread is None:
             raise ValueError(
                 "`metric` 'mahalanobis' must have the spread of samples around their class, which this atlas lacks; "

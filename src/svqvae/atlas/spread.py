@@ -162,6 +162,12 @@ def _correlations(
     return factors.astype(np.float32), (1 - (factors**2).sum(1)).astype(np.float32)
 
 
+def floored(deviations: NDArray[np.floating]) -> Array:
+    """Return variances of which a tenth is their mean, (n_dimensions,)."""
+    variances = deviations.astype(np.float64) ** 2
+    return np.asarray((1 - FLOOR) * variances + FLOOR * variances.mean())
+
+
 class Whitening:
     """The linear map that turns the common covariance within classes into the identity.
 
@@ -170,8 +176,7 @@ class Whitening:
     """
 
     def __init__(self, spread: Spread) -> None:
-        variances = spread.pooled.astype(np.float64) ** 2
-        variances = (1 - FLOOR) * variances + FLOOR * variances.mean()
+        variances = floored(spread.pooled)
         rest = spread.rest.astype(np.float64)
         # With Q = diag(rest)^-½ F = U √λ Vᵀ, (I + Q Qᵀ)^-½ = I - U (1 - (1 + λ)^-½) Uᵀ.
         self.U, singular, _ = np.linalg.svd(spread.factors / np.sqrt(rest)[:, None], full_matrices=False)

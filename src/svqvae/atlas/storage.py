@@ -72,11 +72,16 @@ def read_run(folder: Path | str) -> tuple[Tensors, dict[str, Any]]:
     return tensors, run
 
 
-def make_folder(folder: Path, argument: str = "--out") -> None:
-    """Make a folder and those above it where they do not exist; a file in their place is named."""
+def check_folder(folder: Path, argument: str = "--out") -> None:
+    """Refuse a file in the place of a folder, or of one above it."""
     for place in (folder, *folder.parents):
         if place.is_file():
             raise NotADirectoryError(f"`{argument}` must be a folder; got the file {place}. Give another name.")
+
+
+def make_folder(folder: Path, argument: str = "--out") -> None:
+    """Make a folder and those above it where they do not exist; a file in their place is named."""
+    check_folder(folder, argument)
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -107,22 +112,31 @@ def writing_whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_atlas(path: Path, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
-    """Write an atlas as one safetensors file, whole or not at all; the header is JSON in its metadata."""
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], kind: str, header: Mapping[str, Any]) -> None:
+    """Write one safetensors file of a kind, whole or not at all; the header is JSON in its metadata."""
     text = json.dumps({"format_version": FORMAT_VERSION, **header}, ensure_ascii=False)
     arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
-    write_whole(path, save(arrays, metadata={"svqvae_atlas": text}))
+    write_whole(path, save(arrays, metadata={kind: text}))
 
 
-def read_atlas(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Read what `write_atlas` wrote.
+def read_tensors(path: Path, kind: str, what: str) -> tuple[Tensors, dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        As it was written.
+    what
+        What it must be, for messages.
 
     Raises
     ------
     FileNotFoundError
         Where there is no such file.
     ValueError
-        Where it is damaged, no atlas, or of another format version.
+        Where it is damaged, of another kind, or of another format version.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -131,12 +145,12 @@ def read_atlas(path: Path) -> tuple[Tensors, dict[str, Any]]:
         )
     try:
         with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get("svqvae_atlas")
+            text = (file.metadata() or {}).get(kind)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} must be a safetensors file; it is damaged: {error}.") from None
     if text is None:
-        raise ValueError(f"{path} must be an atlas of svqvae; it holds other tensors.")
+        raise ValueError(f"{path} must be {what}; it holds other tensors.")
     header = json.loads(text)
     if header.get("format_version") != FORMAT_VERSION:
         raise ValueError(

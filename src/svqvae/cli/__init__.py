@@ -1,7 +1,9 @@
 """The command line: parse, check, call, print. What is said here is said by the rooms below."""
 
 import logging
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
@@ -59,6 +61,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     warnings.showwarning = _warn_once()
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    if threading.current_thread() is threading.main_thread():
+        # A job that its scheduler ends is to leave what Ctrl-C leaves.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         given = sys.argv[1:] if arguments is None else arguments
         status: Any = app(args=given, prog_name="svqvae", standalone_mode=False, obj=given)

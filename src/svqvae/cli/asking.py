@@ -18,22 +18,35 @@ def annotate(
     out: Annotated[
         Path,
         typer.Option(
-            help=".csv to write: sample, class, probability; or .h5ad: the data with latents and classes, for scanpy."
+            help=".csv to write: sample, class, probability, set, novelty_p, is_unknown; or .h5ad: the data with "
+            "latents and all of these, for scanpy."
         ),
     ],
+    unknown: Annotated[
+        float, typer.Option(help="Largest novelty_p of samples that are said to be of no known class.")
+    ] = 0.05,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Name the class of each sample of new data. The probabilities are not calibrated."""
-    from svqvae.data.stored import open_table
-    from svqvae.jobs import annotate_samples
+    """Name the class of each sample of new data, and tell how sure that is."""
+    from svqvae.printing import print_annotated
+    from svqvae.progress import spinner
 
-    table = annotate_samples(run, open_table(data), out)
+    if not 0 <= unknown <= 1:
+        raise ValueError(f"`--unknown` must be from 0 to 1; got {unknown:g}.")
+    with spinner(not quiet, "annotating"):
+        from svqvae.annotating import annotate_samples
+        from svqvae.data.stored import open_table
+
+        table, covers = annotate_samples(run, open_table(data), out, unknown)
     if as_json:
         counts = table["class"].value_counts().rename_axis("class").reset_index(name="n_samples")
-        print_json({"files": [out], "n_samples": len(table), "classes": counts})
+        n_unknown = None if table["is_unknown"].isna().any() else int(table["is_unknown"].sum())
+        found = {"n_samples": len(table), "n_unknown": n_unknown, "is_calibrated": covers, "classes": counts}
+        print_json({"files": [out], **found})
     elif not quiet:
-        say(f"{len(table)} samples annotated: {out}")
+        print_annotated(table, unknown, covers)
+        say(f"Classes: {out}")
 
 
 @commands.command(epilog="Example: svqvae classes run --out relations")
@@ -103,13 +116,16 @@ def profile(
     quiet: Quiet = False,
 ) -> None:
     """Write what is typical of a class, feature by feature, with intervals, p- and q-values."""
-    from svqvae.atlas.atlas import ClassAtlas
-    from svqvae.atlas.exports import check_contrast_path, write_contrast
+    from svqvae.progress import spinner
 
-    check_contrast_path(out)
-    atlas = ClassAtlas.load(run)
-    table = atlas.profile(name) if versus is None else atlas.contrast(name, versus)
-    write_contrast(table, out, name if versus is None else f"{name} versus {versus}")
+    with spinner(not quiet, "comparing"):
+        from svqvae.atlas.atlas import ClassAtlas
+        from svqvae.atlas.exports import check_contrast_path, write_contrast
+
+        check_contrast_path(out)
+        atlas = ClassAtlas.load(run)
+        table = atlas.profile(name) if versus is None else atlas.contrast(name, versus)
+        write_contrast(table, out, name if versus is None else f"{name} versus {versus}")
     sure = table[table["q"] <= 0.05]
     n_up, n_down = int((sure["t"] > 0).sum()), int((sure["t"] < 0).sum())
     if as_json:
@@ -135,9 +151,12 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Simulate samples of a class."""
-    from svqvae.jobs import simulate_samples
+    from svqvae.progress import spinner
 
-    n_features = simulate_samples(run, name, n, out, seed)
+    with spinner(not quiet, "simulating"):
+        from svqvae.jobs import simulate_samples
+
+        n_features = simulate_samples(run, name, n, out, seed)
     if as_json:
         print_json({"files": [out], "class": name, "n_samples": n, "n_features": n_features})
     elif not quiet:

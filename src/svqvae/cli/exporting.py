@@ -45,16 +45,19 @@ def export(
         )
     if kind == "onnx" and out is not None and out.suffix.lower() != ".onnx":
         raise ValueError(f"`--out` must end in .onnx with --format onnx; got {out.name}.")
-    if out is None or kind == "onnx":
-        from svqvae.estimator import SVQVAE
-        from svqvae.export.onnx_graph import export_onnx
+    from svqvae.progress import spinner
 
-        files = [out or run / "model.onnx"]
-        export_onnx(SVQVAE.load(run), files[0])
-    else:
-        from svqvae.export.hub import export_hub
+    with spinner(not quiet, "exporting"):
+        if out is None or kind == "onnx":
+            from svqvae.estimator import SVQVAE
+            from svqvae.export.onnx_graph import export_onnx
 
-        files = export_hub(run, out, license_name or "other")
+            files = [out or run / "model.onnx"]
+            export_onnx(SVQVAE.load(run), files[0])
+        else:
+            from svqvae.export.hub import export_hub
+
+            files = export_hub(run, out, license_name or "other")
     if as_json:
         print_json({"files": files, "format": kind})
     elif not quiet:

@@ -107,11 +107,14 @@ def import_published(
     quiet: Quiet = False,
 ) -> None:
     """Make a run folder of the authors' trained LINCS model. Its files are read as data; nothing in them is run."""
-    from svqvae.published import import_run
-    from svqvae.reporting import report_run
-    from svqvae.runs import run_files
+    from svqvae.progress import spinner
 
-    model, quality = import_run(folder, names, genes, out, data, label, command_line(context))
+    with spinner(not quiet, "reading"):
+        from svqvae.published import import_run
+        from svqvae.reporting import report_run
+        from svqvae.runs import run_files
+
+        model, quality = import_run(folder, names, genes, out, data, label, command_line(context))
     page = try_report(lambda progress: report_run(out, data, label, progress), out, quiet)
     if as_json:
         sizes = {"n_classes": len(model.classes_), "n_features": model.n_features_in_, "latent_dim": model.latent_dim}

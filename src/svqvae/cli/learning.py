@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
     from svqvae.evaluation import Quality
 
+DEFAULT_FOLDS = 5
 TITLES = {"training": "Training samples", "held_out": "Samples held out to watch training"}
 
 commands = typer.Typer()
@@ -80,10 +81,23 @@ def fit(
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a step.", show_default="a twentieth of the data, 16 to 256")
     ] = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the samples not to train on: they tell when to stop, how good the model is, and how sure "
+            "annotate is.",
+            show_default="0.05 from 10,000 samples on, else 0",
+        ),
+    ] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    devices: Annotated[int, typer.Option(help="Number of devices; 1 in this version.")] = 1,
-    precision: Annotated[str, typer.Option(help="32-true, 64-true, bf16-mixed or 16-mixed.")] = "32-true",
+    devices: Annotated[int, typer.Option(help="Processes that train together; under torchrun, its own.")] = 1,
+    precision: Annotated[
+        str, typer.Option(help="32-true, 64-true, bf16-mixed, 16-mixed, or auto: what is measured to be faster.")
+    ] = "32-true",
     on_disk: OnDisk = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a fit into the same run folder was stopped or killed.")
+    ] = False,
     with_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html, the page of the run.")
     ] = True,
@@ -92,12 +106,17 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Train on labelled data and write a run folder."""
-    from svqvae.data.stored import open_table
-    from svqvae.jobs import drop_features, fit_run
-    from svqvae.reporting import report_fit
-    from svqvae.runs import run_files
+    from svqvae.progress import spinner
 
-    adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
+    with spinner(not quiet, "reading"):
+        from svqvae.data.stored import open_table
+        from svqvae.jobs import drop_features, fit_run
+        from svqvae.model.processes import is_first
+        from svqvae.reporting import report_fit
+        from svqvae.runs import run_files
+
+        adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
+    quiet |= not is_first()
     if architecture is None:
         architecture = "conv" if "image_shape" in adata.uns else "dense"
     settings = {
@@ -114,8 +133,14 @@ def fit(
         "random_state": seed,
         "verbose": not quiet,
     }
+    if hold_out is not None:
+        if not 0 <= hold_out < 1:
+            raise ValueError(f"`--hold-out` must be at least 0 and below 1; got {hold_out:g}.")
+        settings |= {"validation_fraction": hold_out, "early_stopping": hold_out > 0}
     others = _read_unlabelled(unlabelled, group, ignore)
-    model, qualities = fit_run(adata, label, group, out, settings, command_line(context), others)
+    model, qualities = fit_run(adata, label, group, out, settings, command_line(context), others, resume)
+    if not is_first():
+        return
     if not (quiet or as_json):
         _print_fit(adata, model, qualities, group)
         say(f"Run: {out}")
@@ -167,7 +192,10 @@ def evaluate(
     ] = None,
     unlabelled: Unlabelled = None,
     ignore: Ignore = None,
-    folds: Annotated[int, typer.Option(help="Parts of the data, each held out once.")] = 5,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Parts of the data, each held out once.", show_default="5, or a group each where fewer are"),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Cross-validations, each with its own folds.")] = 3,
     objective: Objective = "prototype",
     likelihood: Likelihood = "auto",
@@ -177,13 +205,15 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Tell how well classes are recognised in samples not seen, beside plain classifiers on the same folds."""
-    from svqvae.data.tables import read_table
-    from svqvae.jobs import drop_features, evaluate_model
-    from svqvae.progress import part_bars
+    from svqvae.progress import part_bars, spinner
 
     if seeds < 1:
         raise ValueError(f"`--seeds` must be 1 or more; got {seeds}.")
-    adata = drop_features(read_table(data, label=label, group=group), ignore or [])
+    with spinner(not quiet, "reading"):
+        from svqvae.data.tables import read_table
+        from svqvae.jobs import drop_features, evaluate_model
+
+        adata = drop_features(read_table(data, label=label, group=group), ignore or [])
     settings = {
         "architecture": "conv" if "image_shape" in adata.uns else "dense",
         "objective": objective,
@@ -192,6 +222,8 @@ def evaluate(
         "n_epochs": epochs,
     }
     others = _read_unlabelled(unlabelled, group, ignore)
+    if folds is None:
+        folds = min(DEFAULT_FOLDS, adata.n_obs if group is None else adata.obs[group].nunique())
     with part_bars(not quiet) as progress:
         found = evaluate_model(
             adata,

@@ -8,7 +8,7 @@ import typer
 DATA_HELP = ".h5ad, .zarr, .gctx, .gct, .csv, .tsv, .parquet, or a folder of IDX image files (label column: label)."
 Data = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `svqvae fit` wrote.", show_default=False)]
-Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document, files written and main figures, in place of text.")

@@ -65,6 +65,13 @@ class StoredRows:
         self.dtype = np.dtype(np.float32) if matrix.dtype == bool else np.dtype(matrix.dtype)
         self.n_together = _rows_of_a_chunk(matrix)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Give another process the names of HDF5 files, which it opens anew."""
+        return self.__dict__ | {"_matrix": _address(self._matrix)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_matrix": _opened(state["_matrix"])})
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -112,6 +119,27 @@ class StoredRows:
                 f"`adata.X` must be readable; rows {start} to {stop - 1} are not: {error}. The file may be damaged."
             ) from None
         return np.asarray(block.toarray() if hasattr(block, "toarray") else block)
+
+
+def _address(matrix: Any) -> Any:
+    """Return where an HDF5 matrix lies: file, cache of chunks, name and whether it is CSR; zarr knows that itself."""
+    found = matrix.group if hasattr(matrix, "format") else matrix
+    if not isinstance(found, h5py.HLObject):
+        return matrix
+    n_cached = found.file.id.get_access_plist().get_cache()[2]
+    return found.file.filename, n_cached, found.name, found is not matrix
+
+
+def _opened(address: Any) -> Any:
+    if not isinstance(address, tuple):
+        return address
+    path, n_cached, name, is_sparse = address
+    found = h5py.File(path, "r", rdcc_nbytes=n_cached)[name]
+    if not is_sparse:
+        return found
+    from anndata.io import sparse_dataset
+
+    return sparse_dataset(found)
 
 
 def _rows_of_a_chunk(matrix: Any) -> int:

@@ -1,7 +1,8 @@
 """Batches of training data; their order is a function of the seed and the epoch alone."""
 
+import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -26,6 +27,8 @@ class Batch:
         Total count of each sample, (batch,); used by the count likelihood only.
     y
         Class index of each sample, (batch,).
+    share
+        What part of a batch that several processes divide among them this is; 1 where one has it all.
     """
 
     inputs: Float[Tensor, "batch *event"]
@@ -33,15 +36,21 @@ class Batch:
     class_target: Float[Tensor, "batch *event"]
     size: Float[Tensor, " batch"]
     y: Int[Tensor, " batch"]
+    share: float = 1.0
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
-        return Batch(
-            self.inputs.to(device),
-            self.sample_target.to(device),
-            self.class_target.to(device),
-            self.size.to(device),
-            self.y.to(device),
+        inputs, sample_target, class_target = (self.inputs, self.sample_target, self.class_target)
+        moved = inputs.to(device, non_blocking=True)
+        regenerated = moved if sample_target is inputs else sample_target.to(device, non_blocking=True)
+        typical = regenerated if class_target is sample_target else class_target.to(device, non_blocking=True)
+        return replace(
+            self,
+            inputs=moved,
+            sample_target=regenerated,
+            class_target=typical,
+            size=self.size.to(device, non_blocking=True),
+            y=self.y.to(device, non_blocking=True),
         )
 
 
@@ -55,10 +64,19 @@ class Batches(Protocol):
         Class index of each sample, (n,).
     n_batches
         Number of batches of an epoch.
+    seed
+        Seed of the order.
     """
 
     y: Tensor
     n_batches: int
+    seed: int
+
+    def divided(self, rank: int, n_ranks: int) -> "Batches":
+        """Return what process `rank` of `n_ranks` takes of each batch, so that together they take what one would.
+
+        Where the last batches would hold fewer samples than there are processes, there are fewer batches.
+        """
 
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
         """Yield every sample once, shuffled, and shifted where `is_augmented`."""
@@ -67,7 +85,7 @@ class Batches(Protocol):
         """Yield every sample once, in order and as it is."""
 
     def take(self, rows: Tensor) -> Batch:
-        """Return some of the samples as they are, by positions in rising order."""
+        """Return some of the samples as they are, by positions in rising order, whichever process asks."""
 
 
 class MemoryBatches:
@@ -108,22 +126,32 @@ class MemoryBatches:
         self.size = target.flatten(1).sum(1) if inputs is not target else torch.ones(len(y), dtype=inputs.dtype)
         self.n_batches = -(-len(y) // batch_size)
         self.seed, self.max_shift = seed, max_shift
+        self.rank, self.n_ranks = 0, 1
+
+    def divided(self, rank: int, n_ranks: int) -> "MemoryBatches":
+        """As `Batches.divided`."""
+        part = copy.copy(self)
+        part.rank, part.n_ranks = rank, n_ranks
+        part.n_batches = max(1, min(self.n_batches, len(self.y) // n_ranks))
+        return part
 
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
         """Yield every sample once, shuffled, and shifted where `is_augmented`."""
         generator = generator_of(self.seed, epoch)
         order = torch.randperm(len(self.y), generator=generator)
         for rows in order.tensor_split(self.n_batches):
-            batch = self.take(rows)
-            yield shift(batch, self.max_shift, generator) if is_augmented else batch
+            own = own_part(len(rows), self.rank, self.n_ranks)
+            batch = replace(self.take(rows[own]), share=share_of(own, len(rows)))
+            yield moved(batch, self.max_shift, own, len(rows), generator) if is_augmented else batch
 
     def once(self) -> Iterator[Batch]:
         """Yield every sample once, in order and as it is."""
         for rows in torch.arange(len(self.y)).tensor_split(self.n_batches):
-            yield self.take(rows)
+            own = own_part(len(rows), self.rank, self.n_ranks)
+            yield replace(self.take(rows[own]), share=share_of(own, len(rows)))
 
     def take(self, rows: Int[Tensor, " some"]) -> Batch:
-        """Return some of the samples as they are."""
+        """Return some of the samples as they are, whichever process asks."""
         inputs = self.inputs[rows]
         target = inputs if self.target is self.inputs else self.target[rows]
         return Batch(inputs, target, target, self.size[rows], self.y[rows])
@@ -134,21 +162,33 @@ def generator_of(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
 
 
-def shift(batch: Batch, max_shift: int, generator: torch.Generator) -> Batch:
-    """Return a batch of moved images, whose classes are still held against images that are not moved."""
+def own_part(n: int, rank: int, n_ranks: int) -> slice:
+    """Return which of the n samples of a batch process `rank` of `n_ranks` takes."""
+    return slice(n * rank // n_ranks, n * (rank + 1) // n_ranks)
+
+
+def share_of(own: slice, n: int) -> float:
+    """Return what part of a batch of n samples a process takes."""
+    return float(own.stop - own.start) / max(1, n)
+
+
+def moved(batch: Batch, max_shift: int, own: slice, n: int, generator: torch.Generator) -> Batch:
+    """Return a process's part of a batch of n images, moved; classes are still held against images that are not."""
     if not max_shift:
         return batch
-    shifted = random_shift(batch.inputs, max_shift, generator)
-    return Batch(shifted, shifted, batch.class_target, batch.size, batch.y)
+    # Moves are drawn for the whole batch, so that they do not depend on how many processes share it.
+    moves = torch.randint(0, 2 * max_shift + 1, (2, n), generator=generator)
+    shifted = shift(batch.inputs, max_shift, moves[:, own])
+    return replace(batch, inputs=shifted, sample_target=shifted)
 
 
-def random_shift(
-    images: Float[Tensor, "batch channels height width"], max_shift: int, generator: torch.Generator
+def shift(
+    images: Float[Tensor, "batch channels height width"], max_shift: int, moves: Int[Tensor, "2 batch"]
 ) -> Float[Tensor, "batch channels height width"]:
-    """Move each image by whole pixels, uniform in [-max_shift, max_shift] each way; the border is continued."""
+    """Move each image by whole pixels, up and left by `max_shift` less what `moves` says; the border is continued."""
     n, _, height, width = images.shape
     padded = functional.pad(images, (max_shift,) * 4, mode="replicate")
-    top, left = torch.randint(0, 2 * max_shift + 1, (2, n), generator=generator)
+    top, left = moves
     row = (top[:, None] + torch.arange(height))[:, :, None]
     column = (left[:, None] + torch.arange(width))[:, None, :]
     # Indexing with three index arrays around a slice puts the channels last.

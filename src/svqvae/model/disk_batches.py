@@ -1,7 +1,10 @@
 """Batches of training data on disk: read in small pieces from all over the file, mixed in a buffer of bounded size."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
@@ -9,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from svqvae.model.batches import Batch, generator_of, shift
+from svqvae.model.batches import Batch, generator_of, moved, own_part, share_of
 
 Found = TypeVar("Found")
 # Of samples by rising positions: what the encoder reads, and what the decoder regenerates.
@@ -70,25 +73,31 @@ class DiskBatches:
         self.read, self.y = read, y
         self.n_batches = -(-len(y) // batch_size)
         self.seed, self.max_shift = seed, max_shift
-        n_bytes = sum(part.nbytes for part in set(read(torch.zeros(1, dtype=torch.long))))
-        n_rows = max(batch_size, memory // (2 * n_bytes))
-        n_buffers = -(-self.n_batches // max(1, n_rows // batch_size))
-        of_batches = [len(rows) for rows in torch.arange(len(y)).tensor_split(self.n_batches)]
-        bounds = [k * self.n_batches // n_buffers for k in range(n_buffers + 1)]
-        # Rows of each batch of each buffer.
-        self._sizes = [of_batches[start:stop] for start, stop in pairwise(bounds)]
-        self.n_piece = max(1, PIECE // n_bytes, min(n_together, int(LARGEST * n_rows)))
+        self.n_bytes = sum(part.nbytes for part in set(read(torch.zeros(1, dtype=torch.long))))
+        self.n_buffer = max(batch_size, memory // (2 * self.n_bytes))
+        self.n_piece = max(1, PIECE // self.n_bytes, min(n_together, int(LARGEST * self.n_buffer)))
+        self.batch_size = batch_size
+        self.rank, self.n_ranks = 0, 1
+
+    def divided(self, rank: int, n_ranks: int) -> "DiskBatches":
+        """As `svqvae.model.batches.Batches.divided`; a process reads its part alone."""
+        part = copy.copy(self)
+        part.rank, part.n_ranks = rank, n_ranks
+        part.n_batches = max(1, min(self.n_batches, len(self.y) // n_ranks))
+        return part
 
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
         """Yield every sample once, shuffled, and shifted where `is_augmented`."""
         generator = generator_of(self.seed, epoch)
-        order = mixed_order([sum(sizes) for sizes in self._sizes], self.n_piece, generator)
-        for batch in self._batches(order):
-            yield shift(batch, self.max_shift, generator) if is_augmented else batch
+        buffers = self._buffers()
+        order = mixed_order([sum(sizes) for sizes in buffers], self.n_piece, generator)
+        for batch, own, n in self._read_in(order, buffers):
+            yield moved(batch, self.max_shift, own, n, generator) if is_augmented else batch
 
     def once(self) -> Iterator[Batch]:
         """Yield every sample once, in order and as it is."""
-        yield from self._batches(torch.arange(len(self.y)))
+        for batch, _, _ in self._read_in(torch.arange(len(self.y)), self._buffers()):
+            yield batch
 
     def take(self, rows: Int[Tensor, " some"]) -> Batch:
         """Return some of the samples as they are, by rising positions."""
@@ -96,13 +105,26 @@ class DiskBatches:
         size = torch.ones(len(rows), dtype=inputs.dtype) if target is inputs else target.flatten(1).sum(1)
         return Batch(inputs, target, target, size, self.y[rows])
 
-    def _batches(self, order: Tensor) -> Iterator[Batch]:
-        """Yield the samples in an order; while those of one buffer are used, the next is read."""
-        parts = torch.split(order, [sum(sizes) for sizes in self._sizes])
-        loads = (lambda rows=rows: self._load(rows) for rows in parts)
-        for sizes, (whole, places) in zip(self._sizes, read_ahead(loads), strict=True):
-            for chosen in torch.split(places, sizes):
-                yield _pick(whole, chosen)
+    def _buffers(self) -> list[list[int]]:
+        """Return the size of each batch of each buffer."""
+        sizes = [len(rows) for rows in torch.arange(len(self.y)).tensor_split(self.n_batches)]
+        n_buffers = -(-self.n_batches // max(1, self.n_buffer // self.batch_size))
+        bounds = [k * self.n_batches // n_buffers for k in range(n_buffers + 1)]
+        return [sizes[start:stop] for start, stop in pairwise(bounds)]
+
+    def _read_in(self, order: Tensor, buffers: list[list[int]]) -> Iterator[tuple[Batch, slice, int]]:
+        """Yield batches in an order, which part of the whole each is, and the size of the whole.
+
+        While those of one buffer are used, the next is read.
+        """
+        batches = iter(torch.split(order, [n for sizes in buffers for n in sizes]))
+        owns = [[own_part(n, self.rank, self.n_ranks) for n in sizes] for sizes in buffers]
+        parts = (torch.cat([next(batches)[own] for own in own_parts]) for own_parts in owns)
+        loads = (partial(self._load, rows) for rows in parts)
+        for sizes, own_parts, (whole, places) in zip(buffers, owns, read_ahead(loads), strict=True):
+            n_own = [own.stop - own.start for own in own_parts]
+            for n, own, chosen in zip(sizes, own_parts, torch.split(places, n_own), strict=True):
+                yield replace(_pick(whole, chosen), share=share_of(own, n)), own, n
 
     def _load(self, rows: Tensor) -> tuple[Batch, Tensor]:
         """Read rows in the order of the file; return them and the place of each in what was read."""

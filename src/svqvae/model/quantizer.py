@@ -1,5 +1,6 @@
 """Codebooks: one code per class by gradient (published) or as class mean (prototype), and unsupervised codes."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -71,9 +72,17 @@ class ClassMeanCodes(nn.Module):
         self.register_buffer("sums", torch.zeros(n_classes, latent_dim))
 
     @torch.no_grad()
-    def update(self, latents: Float[Tensor, "batch latent"], y: Int[Tensor, " batch"]) -> None:
-        """Move the codes toward the class means of a batch; a class that is not in it stays where it is."""
-        counts, sums = class_sums(latents, y, len(self.codes))
+    def update(
+        self,
+        latents: Float[Tensor, "batch latent"],
+        y: Int[Tensor, " batch"],
+        add_up: Callable[[Tensor], Tensor] = lambda part: part,
+    ) -> None:
+        """Move the codes toward the class means of a batch; a class that is not in it stays where it is.
+
+        Where several processes share the batch, `add_up` returns the sum of a tensor over all of them.
+        """
+        counts, sums = (add_up(part) for part in class_sums(latents, y, len(self.codes)))
         self.counts.mul_(self.decay).add_(counts, alpha=1 - self.decay)
         self.sums.mul_(self.decay).add_(sums, alpha=1 - self.decay)
         seen = counts > 0

@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import cast
 
 import torch
@@ -14,16 +15,17 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from svqvae.model.batches import Batch, Batches
+from svqvae.model.checkpoint import Checkpoint, Row, capture, part_of, restore
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.objective import Loss, code_error
 from svqvae.model.quantizer import ClassMeanCodes, class_sums
 
-Row = dict[str, float | int]
 # Share of training in which the learning rate rises.
 RISE = 0.2
 # While the decoder settles: share of the learning rate, and least and largest weight of the codes' own error.
 SETTLING_RATE, MIN_WEIGHT, MAX_WEIGHT = 1 / 3, 10, 40
 OnEpoch = Callable[[int, int, Mapping[str, float]], None]
+Keep = Callable[[Checkpoint], None]
 
 
 def train(
@@ -39,6 +41,9 @@ def train(
     patience: int | None,
     fabric: Fabric,
     on_epoch: OnEpoch,
+    keep: Keep | None = None,
+    start: Checkpoint | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> list[Row]:
     """Fit the module in place and return one row of figures per epoch.
 
@@ -49,7 +54,8 @@ def train(
     the error of each decoded code against the mean of its class counts besides, summed over the classes (at least 10
     and at most 40 times their mean), so that the code of a rare class decodes to its mean as well.
 
-    Ctrl-C ends training and keeps what there is; the last row then holds ``interrupted = 1``.
+    Ctrl-C ends training and keeps what there is; the last row then holds ``interrupted = 1``. Where several processes
+    train, each takes its part of each batch, and sums over samples are those of all.
 
     Parameters
     ----------
@@ -67,9 +73,15 @@ def train(
     patience
         Epochs to wait for a better validation loss, or None to end with the last weights.
     fabric
-        Device and precision.
+        Devices, processes and precision.
     on_epoch
         Called as ``on_epoch(epoch, n_epochs_in_all, row)`` after each epoch.
+    keep
+        Called with the state of training after each epoch, before `on_epoch`, in the first process.
+    start
+        The state to go on from, or None.
+    is_stopped
+        Asked after each epoch whether to end as Ctrl-C would.
 
     Returns
     -------
@@ -82,53 +94,76 @@ def train(
     FloatingPointError
         Where the loss is not finite at the end of an epoch.
     """
-    history: list[Row] = []
+    if fabric.world_size > 1:
+        batches = batches.divided(fabric.global_rank, fabric.world_size)
+        validation = validation and validation.divided(fabric.global_rank, fabric.world_size)
+    history: list[Row] = [] if start is None else [dict(row) for row in start.progress["history"]]
     class_means: Tensor | None = None
-    best = _Best(patience)
+    best = _Best(patience, start)
     trained = [weight for weight in module.parameters() if weight.requires_grad]
     settles = isinstance(module.quantizer, ClassMeanCodes) and n_settling_epochs > 0
-    is_settling = False
-    n_in_all = n_epochs + (n_settling_epochs if settles else 0)
+    n_trained: int | None = None if start is None else start.progress["n_trained"]
+    n_in_all = (n_epochs if n_trained is None else n_trained) + (n_settling_epochs if settles else 0)
 
-    def one_epoch(network: _FabricModule, optimizer: _FabricOptimizer, scheduler: LRScheduler, settling: bool) -> None:
-        epoch, start = len(history), time.monotonic()
+    def one_epoch(network: _FabricModule, rule: Optimizer, optimizer: _FabricOptimizer, scheduler: LRScheduler) -> None:
+        epoch, begin, is_settling = len(history), time.monotonic(), n_trained is not None
+        # Dropout is then a function of seed and epoch, as the order is.
+        torch.manual_seed((batches.seed * 1_000_003 + epoch) * 1009 + fabric.global_rank)
         row: Row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
-        steps = batches.epoch(epoch, not settling)
-        row |= _step_through(network, steps, loss, fabric, optimizer, scheduler, settling, class_means)
+        steps = batches.epoch(epoch, not is_settling)
+        row |= _step_through(network, steps, loss, fabric, optimizer, scheduler, is_settling, class_means)
         if validation is not None:
             row |= _evaluate(network, validation.once(), loss, fabric)
-        history.append(row | {"seconds": time.monotonic() - start})
+        history.append(row | {"seconds": time.monotonic() - begin})
         if not math.isfinite(row["loss"]):
             raise FloatingPointError(
                 f"Training broke down in epoch {epoch + 1}: the loss is {row['loss']}. Use a `learning_rate` below "
                 f"{learning_rate:g}, or look for extreme values in `X`."
             )
-        if not settling:
+        if not is_settling:
             best.keep(module, row)
+        if keep is not None and fabric.global_rank == 0:
+            progress = {
+                "history": history,
+                "n_trained": n_trained,
+                "best_loss": best.loss if best.state else None,
+                "n_worse": best.n_worse,
+            }
+            keep(capture(module, rule, scheduler, best.state, **progress))
         on_epoch(epoch, n_in_all, history[-1])
+        if is_stopped():
+            raise KeyboardInterrupt
 
     try:
-        rule, scheduler = _optimize_all(module, loss, learning_rate, weight_decay, n_epochs * batches.n_batches)
-        network, optimizer = fabric.setup(module, rule)
-        _set_exact_codes(network, batches, fabric)
-        while len(history) < n_epochs and not best.is_over:
-            one_epoch(network, optimizer, scheduler, settling=False)
-        best.restore(module)
-        _set_exact_codes(network, batches, fabric)
+        if n_trained is None:
+            rule, scheduler = _optimize_all(module, loss, learning_rate, weight_decay, n_epochs * batches.n_batches)
+            network, optimizer = fabric.setup(module, rule)
+            if start is None:
+                _set_exact_codes(module, batches, fabric)
+            else:
+                restore(start, module, rule, scheduler)
+                start = None
+            while len(history) < n_epochs and not best.is_over:
+                one_epoch(network, rule, optimizer, scheduler)
+            best.restore(module)
+            _set_exact_codes(module, batches, fabric)
         if settles:
-            is_settling = True
-            n_in_all = len(history) + n_settling_epochs
+            n_trained = len(history) if n_trained is None else n_trained
+            n_in_all = n_trained + n_settling_epochs
+            module.to(fabric.device)
             class_means = _class_means(module, batches, fabric)
             rule, scheduler = _optimize_decoder(module, learning_rate, n_settling_epochs * batches.n_batches)
             network, optimizer = fabric.setup(module, rule)
+            if start is not None:
+                restore(start, module, rule, scheduler)
             while len(history) < n_in_all:
-                one_epoch(network, optimizer, scheduler, settling=True)
+                one_epoch(network, rule, optimizer, scheduler)
     except KeyboardInterrupt:
         if not history:
             raise
-        if not is_settling:
+        if n_trained is None:
             best.restore(module)
-        _set_exact_codes(network, batches, fabric)
+        _set_exact_codes(module, batches, fabric)
         history[-1]["interrupted"] = 1
     for weight in trained:
         weight.requires_grad_(True)
@@ -180,7 +215,14 @@ def _sum_over_classes(
         batch = step.to(fabric.device)
         batch_counts, batch_sums = class_sums(rows(batch).double(), batch.y, n_classes)
         counts, sums = counts + batch_counts, sums + batch_sums
-    return counts, sums
+    return _sum_over_processes(counts, fabric), _sum_over_processes(sums, fabric)
+
+
+def _sum_over_processes(value: Tensor, fabric: Fabric) -> Tensor:
+    """Return the sum of a tensor over all processes that train."""
+    if fabric.world_size == 1:
+        return value
+    return cast("Tensor", fabric.all_reduce(value, reduce_op="sum"))
 
 
 def _step_through(
@@ -206,19 +248,20 @@ def _step_through(
         output = network(batch.inputs, batch.y)
         terms = loss.terms(output, batch, module.likelihood)
         total = loss.total(terms)
-        goal = total
+        # Gradients are averaged over processes, whose parts of the batch may differ by one sample.
+        goal = total if fabric.world_size == 1 else total * (batch.share * fabric.world_size)
         if class_means is not None:
             n_summed = min(max(len(class_means), MIN_WEIGHT), MAX_WEIGHT)
             weight = n_summed * loss.weights["class_reconstruction"]
-            goal = total + weight * code_error(output, module.likelihood, class_means)
+            goal = goal + weight * code_error(output, module.likelihood, class_means)
         optimizer.zero_grad()
         fabric.backward(goal)
         optimizer.step()
         scheduler.step()
         if isinstance(module.quantizer, ClassMeanCodes) and not settling:
-            module.quantizer.update(output.latents.detach(), batch.y)
+            module.quantizer.update(output.latents.detach(), batch.y, partial(_sum_over_processes, fabric=fabric))
         means.add({**terms, "loss": total}, len(batch.y))
-    return means.row()
+    return means.row(fabric)
 
 
 @torch.no_grad()
@@ -233,17 +276,16 @@ def _evaluate(network: _FabricModule, steps: Iterable[Batch], loss: Loss, fabric
         terms = loss.terms(output, batch, module.likelihood)
         is_right = (output.distances.argmin(1) == batch.y).float().mean()
         means.add({**terms, "loss": loss.total(terms), "accuracy": is_right}, len(batch.y))
-    return {f"validation_{name}": value for name, value in means.row().items()}
+    return {f"validation_{name}": value for name, value in means.row(fabric).items()}
 
 
 @torch.no_grad()
-def _set_exact_codes(network: _FabricModule, batches: Batches, fabric: Fabric) -> None:
+def _set_exact_codes(module: SVQVAEModule, batches: Batches, fabric: Fabric) -> None:
     """Set class-mean codes to the means of the latents of all training samples, summed in double precision."""
-    module = cast("SVQVAEModule", network.module)
     quantizer = module.quantizer
     if not isinstance(quantizer, ClassMeanCodes):
         return
-    network.eval()
+    module.eval()
 
     def encode(batch: Batch) -> Tensor:
         with fabric.autocast():
@@ -266,18 +308,24 @@ class _Means:
             self.sums[name] = self.sums.get(name, 0) + value.detach().double() * n
         self.n += n
 
-    def row(self) -> Row:
-        """Return the means over all samples added."""
-        return {name: (total / self.n).item() for name, total in self.sums.items()}
+    def row(self, fabric: Fabric) -> Row:
+        """Return the means over all samples added, by all processes."""
+        sums = torch.stack([*self.sums.values(), torch.tensor(self.n, dtype=torch.float64, device=fabric.device)])
+        *totals, n = _sum_over_processes(sums, fabric).tolist()
+        return {name: total / n for name, total in zip(self.sums, totals, strict=True)}
 
 
 class _Best:
     """The weights with the least validation loss, and how long ago that was."""
 
-    def __init__(self, patience: int | None) -> None:
+    def __init__(self, patience: int | None, start: Checkpoint | None) -> None:
         self.patience = patience
         self.loss, self.n_worse = math.inf, 0
         self.state: dict[str, Tensor] | None = None
+        if start is not None:
+            # JSON has no infinity.
+            self.loss, self.n_worse = start.progress["best_loss"] or math.inf, start.progress["n_worse"]
+            self.state = part_of(start, "best.") or None
 
     @property
     def is_over(self) -> bool:

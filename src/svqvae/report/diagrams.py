@@ -15,7 +15,7 @@ ROW, MAX_NUMBERED = 17, 60
 MAX_NARROW, MAX_WHOLE = 20, 90
 # Of the network, in pixels: its width, its margins, an edge, the room for names between parts, and a row of classes
 # that are joined with none; and the characters of a name, and of that of a lone class.
-WIDTH, MARGIN, EDGE, GAP, LONE_ROW, MAX_LETTERS, MAX_LONE = 1060.0, 30.0, 120.0, 170.0, 25.0, 18, 30
+WIDTH, MARGIN, EDGE, GAP, LONE_ROW, MAX_LETTERS, MAX_LONE = 1060.0, 30.0, 130.0, 190.0, 25.0, 22, 30
 
 
 def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:

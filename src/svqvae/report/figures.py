@@ -27,6 +27,7 @@ TERMS = {
     "codebook_divergence": "Codebook divergence",
     "divergence": "Divergence",
     "loss": "Loss, all terms weighted",
+    "validation_accuracy": "Accuracy of held-out samples",
 }
 
 
@@ -47,19 +48,24 @@ class Scale:
 
     def ticks(self, n: int) -> list[dict[str, Any]]:
         """Return at most n + 1 round numbers within the range, with their positions."""
-        values = MaxNLocator(n, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        values = MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
         tolerance = 1e-9 * (self.high - self.low)
         inside = [value for value in values if self.low - tolerance <= value <= self.high + tolerance]
         return [{"at": self(value), "text": f"{value:.6g}"} for value in inside]
 
 
 def draw_curves(history: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a panel for each loss term: title, lines of training and validation as paths, ticks, first and last."""
+    """Return a panel for each loss term and for the accuracy of held-out samples.
+
+    Each has a title, lines of training and validation as paths, ticks, and the first and last value.
+    """
     epochs, panels = history["epoch"], []
     if len(epochs) < 2:
         return []
-    for term in sorted(history["terms"], key=lambda term: term["name"] != "loss"):
-        lines = {"training": term["training"]} | ({"validation": term["validation"]} if term["validation"] else {})
+    terms = sorted(history["terms"], key=lambda term: term["name"] != "loss")
+    watched = {"name": "validation_accuracy", "training": None, "validation": history["validation_accuracy"]}
+    for term in (*terms, watched):
+        lines = {kind: term[kind] for kind in ("training", "validation") if term[kind]}
         known = [value for values in lines.values() for value in values if value is not None]
         if not known:
             continue
@@ -72,8 +78,8 @@ def draw_curves(history: dict[str, Any]) -> list[dict[str, Any]]:
                 "x_ticks": x.ticks(4),
                 "y_ticks": y.ticks(4),
                 "lines": [{"kind": kind, "path": _path(x, y, epochs, values)} for kind, values in lines.items()],
-                "first": term["training"][0],
-                "last": term["training"][-1],
+                "first": (term["training"] or term["validation"])[0],
+                "last": (term["training"] or term["validation"])[-1],
             }
         )
     return panels
@@ -98,7 +104,9 @@ def draw_matrix(values: Array, names: list[str], order: list[int], texts: Array 
         Numbers to write into the cells, (n_classes, n_classes), or None.
     """
     n = len(order)
-    cell = round(float(np.clip(640 / n, 3, 46)), 2)
+    # Cells of named rows have room for their names.
+    least = 11 if n <= MAX_NAMED_ROWS else 3
+    cell = round(float(np.clip(640 / n, least, 46)), 2)
     turned = values[np.ix_(order, order)]
     is_named = n <= MAX_NAMED_ROWS
     size = round(float(np.clip(cell * 0.9, 8.5, 13)), 1)
@@ -158,11 +166,11 @@ def shade_distances(distances: Array) -> Array:
     return np.asarray(np.fmax(values, values.T), dtype=np.float64)
 
 
-def draw_map(places: dict[str, Any], names: list[str]) -> dict[str, Any]:
+def draw_map(places: dict[str, Any], names: list[str], *, is_wide: bool) -> dict[str, Any]:
     """Return the map: a mark for each sample and each code, and names for as many codes as there is room for."""
     xs, ys = np.array(places["x"], dtype=np.float64), np.array(places["y"], dtype=np.float64)
     codes = np.array(places["codes"], dtype=np.float64)
-    width, height, margin = 680.0, 480.0, 24.0
+    width, height, margin = (680.0, 480.0, 24.0) if is_wide else (520.0, 420.0, 20.0)
     both = np.concatenate([np.column_stack([xs, ys]), codes])
     (low_x, low_y), (high_x, high_y) = both.min(0), both.max(0)
     x = Scale(float(low_x), float(high_x), margin, width - margin)

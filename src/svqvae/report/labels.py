@@ -52,7 +52,9 @@ def place_labels(
     radius: float = 7,
     lines: Sequence[Box] = (),
 ) -> None:
-    """Give each mark a place for its name that overlaps no name, mark or line, or hide the name until it is chosen.
+    """Give each mark a place for its name that overlaps no name or mark, or hide the name until it is chosen.
+
+    A name crosses a line only where there is no place beside it.
 
     Sets ``label_x``, ``label_y``, ``anchor`` and ``is_hidden``. Marks, with ``x``, ``y`` and ``label``, come in order
     of importance; lines as x and y of both ends.
@@ -66,22 +68,23 @@ def place_labels(
             (mark["x"] - gap, mark["y"] + 4, "end"),
             (mark["x"], mark["y"] - gap, "middle"),
             (mark["x"], mark["y"] + gap + 9, "middle"),
-            (mark["x"] + gap / 2, mark["y"] - gap + 2, "start"),
-            (mark["x"] + gap / 2, mark["y"] + gap + 7, "start"),
-            (mark["x"] - gap / 2, mark["y"] - gap + 2, "end"),
-            (mark["x"] - gap / 2, mark["y"] + gap + 7, "end"),
+            (mark["x"] + gap / 2, mark["y"] - gap - 2, "start"),
+            (mark["x"] + gap / 2, mark["y"] + gap + 11, "start"),
+            (mark["x"] - gap / 2, mark["y"] - gap - 2, "end"),
+            (mark["x"] - gap / 2, mark["y"] + gap + 11, "end"),
         ]
         boxes = [_box(x, y, room, anchor) for x, y, anchor in choices]
         others = taken[:own] + taken[own + 1 :]
-        free = [
+        clear = [
             at
             for at, box in enumerate(boxes)
             if box[0] >= 2
             and box[2] <= width - 2
             and box[1] >= 0
             and box[3] <= height
-            and not any(overlap(box, other) for other in (*others, *walls))
+            and not any(overlap(box, other) for other in others)
         ]
+        free = [at for at in clear if not any(overlap(boxes[at], wall) for wall in walls)] or clear
         inside = [at for at, box in enumerate(boxes) if box[0] >= 2 and box[2] <= width - 2]
         best = free[0] if free else (inside or [0])[0]
         mark["is_hidden"] = not free

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.storage import make_folder, write_whole
+from svqvae.evaluation import quality_beside
 from svqvae.report import diagrams, figures
 from svqvae.report.pictures import class_pictures
 from svqvae.report.samples import SampleSet
@@ -84,7 +85,7 @@ def write_report(
     folder
         Made where it does not exist.
     qualities
-        Figures by kind of samples, as in `metrics.json`.
+        Figures by kind of samples, as in `metrics.json`. Those of samples given without are measured.
     sets
         Samples by the same kinds; see `svqvae.report.samples.summarise_accuracy`. Without them there is no map, no
         confusion and no comparison of simulated with real samples.
@@ -95,10 +96,12 @@ def write_report(
     """
     folder = Path(folder)
     make_folder(folder, "folder")
-    given = dict(sets or {})
+    given, figures_of = dict(sets or {}), dict(qualities or {})
+    for kind in given.keys() - figures_of.keys():
+        figures_of[kind] = quality_beside(model, model.to_atlas().means, given[kind].X, given[kind].y).to_dict()
     title = title or folder.resolve().name
     text = json.dumps(
-        summarise(model, qualities or {}, given, title, progress=progress), ensure_ascii=False, allow_nan=False
+        summarise(model, figures_of, given, title, progress=progress), ensure_ascii=False, allow_nan=False
     )
     summary = json.loads(text)
     page = render(summary, model.to_atlas(), class_pictures(model, given, model.seed_))
@@ -124,12 +127,13 @@ def render(summary: dict[str, Any], atlas: ClassAtlas, pictures: list[dict[str, 
     relations, accuracy = summary["relations"], summary["accuracy"]
     distances = np.array(relations["distances"], dtype=np.float64)
     order = relations["order"]
+    first = max(range(len(names)), key=lambda k: summary["classes"][k]["count"])
     drawn: dict[str, Any] = {
         "curves": figures.draw_curves(summary["history"]),
         "tree": diagrams.draw_tree(relations, names),
         "network": diagrams.draw_network(relations, summary["classes"]),
         "heat": figures.draw_matrix(figures.shade_distances(distances), names, order),
-        "map": None if summary["map"] is None else figures.draw_map(summary["map"], names),
+        **_draw_maps(summary["map"], names),
         "confusion": None,
     }
     if accuracy is not None:
@@ -141,6 +145,7 @@ def render(summary: dict[str, Any], atlas: ClassAtlas, pictures: list[dict[str, 
         "relations": {key: relations[key] for key in ("metric", "order", "distances", "nearest")},
         "confusion": None if accuracy is None else accuracy["confusion"],
         "contrast": pack_profiles(atlas),
+        "first": first,
     }
     return (
         _environment()
@@ -151,6 +156,7 @@ def render(summary: dict[str, Any], atlas: ClassAtlas, pictures: list[dict[str, 
             pictures=pictures,
             value=_Values(summary),
             names=names,
+            first=first,
             # Our own files and escaped JSON; all text that comes from outside is left to autoescape.
             style=Markup(_source("style.css")),  # noqa: S704
             script=Markup(script),  # noqa: S704
@@ -158,6 +164,16 @@ def render(summary: dict[str, Any], atlas: ClassAtlas, pictures: list[dict[str, 
             data=Markup(escape_json(data)),  # noqa: S704
         )
     )
+
+
+def _draw_maps(places: dict[str, Any] | None, names: list[str]) -> dict[str, Any]:
+    """Return the map of principal components and, beside it where it is known, that of UMAP."""
+    if places is None or places["umap"] is None:
+        return {"map": None if places is None else figures.draw_map(places, names, is_wide=True), "umap": None}
+    return {
+        "map": figures.draw_map(places, names, is_wide=False),
+        "umap": figures.draw_map(places | places["umap"], names, is_wide=False),
+    }
 
 
 def escape_json(data: Any) -> str:

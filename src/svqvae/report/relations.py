@@ -39,6 +39,7 @@ def summarise_relations(
     dict
         ``metric``; ``n_resamples``; ``is_corrected``, whether what chance adds to distances is taken off; ``order`` of
         the classes in the tree; ``distances``, classes in the order of the atlas; ``closest`` and ``farthest`` pair;
+        ``surest``, the edge of most support, or None without supports;
         ``nearest``, for each class a list of class, distance, support; ``nodes``, ``edges`` and ``n_communities`` of
         the network; ``merges`` and ``newick`` of the tree; ``agreement`` of metrics and spaces.
     """
@@ -71,6 +72,7 @@ def summarise_relations(
         "distances": np.round(distances, 5),
         "closest": _pair(distances, upper, ranked[0]),
         "farthest": _pair(distances, upper, ranked[-1]),
+        "surest": max(edges, key=lambda edge: (edge["support"], -edge["distance"])) if n_resamples and edges else None,
         "nearest": [
             [{"class": int(j), "distance": d, "support": s} for j, (d, s) in zip(row, both, strict=True)]
             for row, both in zip(partners, figures, strict=True)

@@ -1,4 +1,4 @@
-"""What takes samples to know, as plain numbers: accuracy beside plain methods, confusions, the map, simulation."""
+"""What takes samples to know, as plain numbers: accuracy beside plain methods, confusions, simulation."""
 
 import warnings
 from collections.abc import Mapping
@@ -22,7 +22,6 @@ TRAINING, HELD_OUT, TEST, GIVEN = "training", "held_out", "test", "samples"
 EVIDENCE = (TEST, HELD_OUT, GIVEN, TRAINING)
 # The plain classifier that is trained where that is quick: samples times classes.
 CLASSIFIER, MAX_CLASSIFIED = "logistic regression, principal components", 150_000
-MAX_MAPPED, MIN_MAPPED_EACH = 1500, 5
 N_CONFUSED = 8
 # Real samples that a class must have to be compared with simulated ones, and most of either.
 MIN_COMPARED, MAX_COMPARED = 5, 300
@@ -143,57 +142,8 @@ def _near_duplicates(model: "SVQVAE", sets: Mapping[str, SampleSet], kind: str) 
     return count_near_duplicates(rows, y, np.arange(n), np.arange(n, len(y)))
 
 
-def summarise_map(model: "SVQVAE", sets: Mapping[str, SampleSet], seed: int) -> dict[str, Any]:
-    """Place samples and codes on the two first principal components of the latents.
-
-    Of many samples some are drawn, at least five of each class.
-
-    Returns
-    -------
-    dict
-        ``explained``: share of the variance of each component; ``n_shown``, ``n_samples``; ``x``, ``y``, ``class`` and
-        ``set`` of each sample shown; ``codes``: x and y of each class's.
-    """
-    kinds = list(sets)
-    own = np.concatenate([np.searchsorted(model.classes_, part.y) for part in sets.values()])
-    kind = np.repeat(np.arange(len(kinds)), [len(part.y) for part in sets.values()])
-    chosen = _choose(own, np.random.default_rng(seed))
-    starts = np.cumsum([0, *(len(part.y) for part in sets.values())])
-    latents = np.concatenate(
-        [
-            model.transform(_rows_of(part.X, chosen[(chosen >= start) & (chosen < start + len(part.y))] - start))
-            for part, start in zip(sets.values(), starts, strict=False)
-            if ((chosen >= start) & (chosen < start + len(part.y))).any()
-        ]
-    ).astype(np.float64)
-    center = latents.mean(0)
-    _, strengths, directions = np.linalg.svd(latents - center, full_matrices=False)
-    places = (latents - center) @ directions[:2].T
-    codes = (model.codebook_ - center) @ directions[:2].T
-    return {
-        "explained": strengths[:2] ** 2 / max(float((strengths**2).sum()), 1e-300),
-        "n_shown": len(chosen),
-        "n_samples": len(own),
-        "x": np.round(places[:, 0], 4),
-        "y": np.round(places[:, 1], 4),
-        "class": own[chosen],
-        "set": [kinds[k] for k in kind[chosen]],
-        "codes": np.round(codes, 4),
-    }
-
-
-def _choose(own: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the samples to show, in rising order: all, or some of which each class has its share and at least 5."""
-    if len(own) <= MAX_MAPPED:
-        return np.arange(len(own))
-    counts = np.bincount(own)
-    order = rng.permutation(len(own))
-    quota = np.maximum(MIN_MAPPED_EACH, np.floor(MAX_MAPPED * counts / len(own))).astype(int)
-    kept = [order[own[order] == k][:n] for k, n in enumerate(quota)]
-    return np.sort(np.concatenate(kept))
-
-
-def _rows_of(X: Any, chosen: NDArray[np.int64]) -> Any:
+def rows_of(X: Any, chosen: NDArray[np.int64]) -> Any:
+    """Return some rows of an array or a DataFrame."""
     return X.iloc[chosen] if hasattr(X, "iloc") else X[chosen]
 
 
@@ -222,7 +172,7 @@ def summarise_simulation(model: "SVQVAE", sets: Mapping[str, SampleSet], seed: i
         if kind is None:
             found.append(None)
             continue
-        real = scaled_rows(model, _rows_of(sets[kind].X, own[kind])) / unit
+        real = scaled_rows(model, rows_of(sets[kind].X, own[kind])) / unit
         drawn = scaled_rows(model, model.sample(name, len(real), random_state=seed + k)) / unit
         chances = (real.var(0, ddof=1) + drawn.var(0, ddof=1)) / len(real)
         found.append(

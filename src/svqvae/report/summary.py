@@ -8,8 +8,9 @@ import pandas as pd
 
 from svqvae.report.classes import summarise_classes
 from svqvae.report.numbers import plain
+from svqvae.report.places import summarise_map
 from svqvae.report.relations import summarise_relations
-from svqvae.report.samples import SampleSet, evidence_of, summarise_accuracy, summarise_map, summarise_simulation
+from svqvae.report.samples import SampleSet, evidence_of, summarise_accuracy, summarise_simulation
 from svqvae.report.verdict import judge
 from svqvae.runs import PACKAGES
 

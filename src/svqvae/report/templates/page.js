@@ -38,10 +38,10 @@
   const cellUnder = (event) => {
     const svg = event.target.closest("svg.matrix");
     if (!svg) return null;
-    const box = svg.getBoundingClientRect();
+    const box = svg.getBoundingClientRect(), shrunk = box.width / svg.viewBox.baseVal.width;
     const { cell, left, top, unit } = svg.dataset;
-    const column = Math.floor((event.clientX - box.left - left) / cell);
-    const row = Math.floor((event.clientY - box.top - top) / cell);
+    const column = Math.floor(((event.clientX - box.left) / shrunk - left) / cell);
+    const row = Math.floor(((event.clientY - box.top) / shrunk - top) / cell);
     const order = data.relations.order;
     if (row < 0 || column < 0 || row >= order.length || column >= order.length) return null;
     return { unit, a: order[row], b: order[column] };
@@ -62,7 +62,7 @@
   let chosen = null;
   function choose(k) {
     chosen = k;
-    const shown = k === null ? 0 : k;
+    const shown = k === null ? data.first : k;
     all("[data-card]").forEach((card) => { card.hidden = Number(card.dataset.card) !== shown; });
     all("[data-class]").forEach((part) => {
       part.classList.toggle("is-chosen", k !== null && Number(part.dataset.class) === k);
@@ -75,8 +75,7 @@
       if (isOwn) near.add(a === k ? b : a);
     });
     near.forEach((other) => all('#network [data-class="' + other + '"]').forEach((part) => part.classList.add("is-near")));
-    const map = find("#map");
-    if (map) map.classList.toggle("is-choosing", k !== null);
+    all("svg.map").forEach((map) => map.classList.toggle("is-choosing", k !== null));
     markMatrices(k);
     const bar = find("#chosen");
     bar.hidden = k === null;
@@ -84,7 +83,8 @@
       bar.querySelector("b").textContent = names[k];
       const nearest = data.relations.nearest[k][0];
       bar.querySelector(".near").textContent = "nearest: " + names[nearest.class] + " (distance " + say(nearest.distance) +
-        (nearest.support === null ? ")" : ", support " + nearest.support.toFixed(2) + ")");
+        (nearest.support === null ? ")" : ", support " + nearest.support.toFixed(2) + ")") +
+        (near.size ? "; joined with " + Array.from(near, (other) => names[other]).join(", ") : "");
       find("#class-a").value = String(k);
       if (find("#class-b").value === String(k)) find("#class-b").value = String(nearest.class);
       compare();
@@ -219,10 +219,14 @@
     if (kind) made.className = kind;
     return made;
   }
+  // A name may be broken after an underscore, a slash or a hyphen.
+  function breakable(place, name) {
+    place.replaceChildren(...name.split(/(?<=[_/-])/).flatMap((part) => [part, element("wbr")]).slice(0, -1));
+  }
   function compare() {
     const a = Number(find("#class-a").value), b = Number(find("#class-b").value);
-    find("#name-a").textContent = names[a];
-    find("#name-b").textContent = names[b];
+    breakable(find("#name-a"), names[a]);
+    breakable(find("#name-b"), names[b]);
     const lines = find("#contrast-table").tBodies[0];
     lines.replaceChildren();
     find("#contrast-picture").replaceChildren();
@@ -240,6 +244,7 @@
     const part = n < packed.n_features ? " Of " + packed.n_features + " features, the " + n + " that differ most between classes are looked at." : "";
     if (variances === null) return "Without samples there are no intervals: the largest differences are shown." + part;
     const sure = rows.filter((row) => row.q <= 0.05), up = sure.filter((row) => row.t > 0).length;
+    if (!sure.length) return "None of " + rows.length + " features differs surely (q ≤ 0.05); the surest are shown." + part;
     return sure.length + " of " + rows.length + " features differ at q ≤ 0.05: " + up + " higher in the first class, " + (sure.length - up) + " lower." + part;
   }
   function line(row, most) {
@@ -290,7 +295,8 @@
     compare();
   });
   compare();
-  // On narrow screens the middle of the map says more than its left edge.
-  const map = find("#map");
-  if (map) map.parentElement.scrollLeft = (map.parentElement.scrollWidth - map.parentElement.clientWidth) / 2;
+  // On narrow screens the middle of a map says more than its left edge.
+  all("svg.map").forEach((map) => {
+    map.parentElement.scrollLeft = (map.parentElement.scrollWidth - map.parentElement.clientWidth) / 2;
+  });
 })();

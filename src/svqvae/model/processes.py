@@ -1,0 +1,198 @@
+"""Where training runs: in this process, in several on this machine, or in those that torchrun started."""
+
+import copy
+import inspect
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal, cast
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor, multiprocessing
+from torch.distributed import destroy_process_group
+from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.nn.parallel import DistributedDataParallel
+
+from svqvae.model.checkpoint import Row
+from svqvae.model.module import SVQVAEModule
+from svqvae.model.training import OnEpoch, train
+
+if multiprocessing.parent_process() is not None:
+    # A process that was started to train says nothing of it; what it tells goes to the one that started it.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
+
+
+def n_started() -> int:
+    """Return how many processes torchrun or a like launcher started, this one among them; 1 where it did not."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+
+
+def is_first() -> bool:
+    """Return whether this process is the one that writes files."""
+    return n_started() == 1 or int(os.environ.get("RANK", "0")) == 0
+
+
+def train_on(
+    module: SVQVAEModule,
+    *data: Any,
+    accelerator: str,
+    devices: int,
+    num_nodes: int,
+    precision: str,
+    on_epoch: OnEpoch,
+    **settings: Any,
+) -> list[Row]:
+    """Call `svqvae.model.training.train` in as many processes as there are devices, and return its history.
+
+    Under torchrun this process is one of them, and each ends with the same module. Else, with more than one device,
+    processes are started here, the data shared with them, and the trained weights copied back into the module.
+
+    Parameters
+    ----------
+    module, data, on_epoch, settings
+        What `train` takes.
+    accelerator, devices, num_nodes, precision
+        What `lightning_fabric.Fabric` takes; under torchrun, which knows the numbers, they are not used.
+    """
+    if n_started() > 1:
+        devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        fabric = _fabric(accelerator, precision, devices, n_started() // devices)
+        fabric.launch()
+        return train(module, *data, fabric=fabric, on_epoch=on_epoch, **settings)
+    fabric = _fabric(accelerator, precision, devices, num_nodes)
+    if fabric.world_size == 1:
+        return train(module, *data, fabric=fabric, on_epoch=on_epoch, **settings)
+    return _train_in_new_processes(module, data, fabric, on_epoch, settings)
+
+
+def _fabric(accelerator: str, precision: str, devices: int, num_nodes: int) -> Fabric:
+    is_alone = devices == num_nodes == 1
+    start: Literal["popen", "spawn"] = "popen" if n_started() > 1 else "spawn"
+    # Codes and other buffers are the same in all processes, since the sums behind them are. torch renamed the option.
+    options = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"
+    return Fabric(
+        accelerator=accelerator,
+        strategy="auto" if is_alone else DDPStrategy(start_method=start, **{name: False}),  # type: ignore[arg-type]
+        devices=devices,
+        num_nodes=num_nodes,
+        precision=cast("Precision", precision),
+    )
+
+
+def _train_in_new_processes(
+    module: SVQVAEModule, data: tuple[Any, ...], fabric: Fabric, on_epoch: OnEpoch, settings: Mapping[str, Any]
+) -> list[Row]:
+    """Train in new processes; the first sends a row of figures per epoch, and puts the weights into shared memory."""
+    weights = {name: value.clone().share_memory_() for name, value in module.state_dict().items()}
+    context = multiprocessing.get_context("spawn")
+    told, stop = context.SimpleQueue(), context.Event()
+    history: list[Row] = []
+    troubles: list[str] = []
+
+    def listen() -> None:
+        while (message := told.get()) is not None:
+            what, *content = message
+            if what == "trouble":
+                troubles.append(content[0])
+            else:
+                epoch, n_epochs, row = content
+                history.append(row)
+                on_epoch(epoch, n_epochs, row)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        with _interrupts_set(stop.set):
+            seed = torch.initial_seed()
+            here = partial(_train_here, module, data, weights, told.put, stop.is_set, seed, dict(settings))
+            last = fabric.launch(here)
+    except ProcessRaisedException:
+        told.put(None)
+        listener.join()
+        if troubles:
+            raise FloatingPointError(troubles[0]) from None
+        raise
+    told.put(None)
+    listener.join()
+    module.load_state_dict(weights)
+    module.eval()
+    if last:
+        history[-1] |= last
+    return _before(settings) + history
+
+
+def _before(settings: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of the epochs that were trained before a resumed run went on."""
+    start = settings.get("start")
+    return [] if start is None else [dict(row) for row in start.progress["history"]]
+
+
+def _train_here(
+    module: SVQVAEModule,
+    data: tuple[Any, ...],
+    weights: Mapping[str, Tensor],
+    tell: Callable[[Any], None],
+    is_stop_asked: Callable[[], bool],
+    seed: int,
+    settings: Mapping[str, Any],
+    fabric: Fabric,
+) -> Row:
+    """Train as one of several processes; return what the first adds to its last row."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.manual_seed(seed)
+    # What is sent to a process stays shared with the others; each needs weights of its own.
+    module = copy.deepcopy(module)
+    is_teller = fabric.global_rank == 0
+
+    def on_epoch(epoch: int, n_epochs: int, row: Mapping[str, float]) -> None:
+        if is_teller:
+            tell(("epoch", epoch, n_epochs, dict(row)))
+
+    def is_stopped() -> bool:
+        # All must end after the same epoch.
+        asked = torch.tensor(float(is_stop_asked()), device=fabric.device)
+        return bool(cast("Tensor", fabric.all_reduce(asked, reduce_op="max")).item())
+
+    try:
+        history = train(module, *data, fabric=fabric, on_epoch=on_epoch, is_stopped=is_stopped, **settings)
+    except FloatingPointError as error:
+        if is_teller:
+            tell(("trouble", str(error)))
+        raise
+    if is_teller:
+        for name, value in module.state_dict().items():
+            weights[name].copy_(value)
+    # All are done before one leaves, or its peers would find the connection broken.
+    fabric.barrier()
+    destroy_process_group()
+    return {name: history[-1][name] for name in ("interrupted",) if name in history[-1]}
+
+
+@contextmanager
+def _interrupts_set(ask_to_stop: Callable[[], None]) -> Iterator[None]:
+    """Within the block, Ctrl-C and SIGTERM ask the processes to end after their epoch; a second one ends this one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _: Any) -> None:
+        signal.signal(number, before[signal.Signals(number)])
+        ask_to_stop()
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

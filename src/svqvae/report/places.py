@@ -1,0 +1,90 @@
+"""The map of samples and codes: principal components of the latents, and UMAP where umap-learn is installed."""
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svqvae.report.samples import SampleSet, rows_of
+
+if TYPE_CHECKING:
+    from svqvae.estimator import SVQVAE
+
+# Most samples on the map, and fewest of a class among them.
+MAX_SHOWN, MIN_EACH = 1500, 5
+# UMAP's neighbours, below a few times which it has nothing to lay out, and its epochs, which bound its time.
+N_NEIGHBORS, MIN_UMAP, N_EPOCHS = 15, 100, 200
+
+
+def summarise_map(model: "SVQVAE", sets: Mapping[str, SampleSet], seed: int) -> dict[str, Any]:
+    """Place samples and codes on the two first principal components of the latents, and by UMAP.
+
+    Of many samples some are drawn, at least five of each class. UMAP lays out samples and codes together.
+
+    Returns
+    -------
+    dict
+        ``explained``: share of the variance of each component; ``n_shown``, ``n_samples``; ``class`` and ``set`` of
+        each sample shown, ``x`` and ``y`` of its place; ``codes``: x and y of each class's; ``umap``: ``x``, ``y`` and
+        ``codes`` by UMAP, or None where umap-learn is not installed or samples are fewer than a hundred.
+    """
+    kinds = list(sets)
+    own = np.concatenate([np.searchsorted(model.classes_, part.y) for part in sets.values()])
+    kind = np.repeat(np.arange(len(kinds)), [len(part.y) for part in sets.values()])
+    chosen = _choose(own, np.random.default_rng(seed))
+    latents = _latents(model, sets, chosen)
+    center = latents.mean(0)
+    _, strengths, directions = np.linalg.svd(latents - center, full_matrices=False)
+    return {
+        "explained": strengths[:2] ** 2 / max(float((strengths**2).sum()), 1e-300),
+        "n_shown": len(chosen),
+        "n_samples": len(own),
+        "class": own[chosen],
+        "set": [kinds[k] for k in kind[chosen]],
+        **_places((latents - center) @ directions[:2].T, (model.codebook_ - center) @ directions[:2].T),
+        "umap": _lay_out(latents, model.codebook_, seed),
+    }
+
+
+def _places(samples: NDArray[np.float64], codes: NDArray[np.float64]) -> dict[str, Any]:
+    return {"x": np.round(samples[:, 0], 4), "y": np.round(samples[:, 1], 4), "codes": np.round(codes, 4)}
+
+
+def _latents(model: "SVQVAE", sets: Mapping[str, SampleSet], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the latents of chosen samples, which are counted through all sets."""
+    found, start = [], 0
+    for part in sets.values():
+        own = chosen[(chosen >= start) & (chosen < start + len(part.y))] - start
+        if len(own):
+            found.append(model.transform(rows_of(part.X, own)))
+        start += len(part.y)
+    return np.concatenate(found).astype(np.float64)
+
+
+def _lay_out(latents: NDArray[np.float64], codes: NDArray[np.floating], seed: int) -> dict[str, Any] | None:
+    if len(latents) < MIN_UMAP:
+        return None
+    with warnings.catch_warnings():
+        # Of umap-learn and numba, on threads and old names: none of a reader's business.
+        warnings.simplefilter("ignore")
+        try:
+            from umap import UMAP
+        except ImportError:
+            return None
+        both = np.concatenate([latents, codes]).astype(np.float32)
+        layout = UMAP(n_neighbors=N_NEIGHBORS, n_epochs=N_EPOCHS, random_state=seed)
+        places = np.asarray(layout.fit_transform(both), dtype=np.float64)
+    return _places(places[: len(latents)], places[len(latents) :])
+
+
+def _choose(own: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the samples to show, in rising order: all, or some of which each class has its share and at least 5."""
+    if len(own) <= MAX_SHOWN:
+        return np.arange(len(own))
+    counts = np.bincount(own)
+    order = rng.permutation(len(own))
+    quota = np.maximum(MIN_EACH, np.floor(MAX_SHOWN * counts / len(own))).astype(int)
+    kept = [order[own[order] == k][:n] for k, n in enumerate(quota)]
+    return np.sort(np.concatenate(kept))
