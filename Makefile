@@ -29,6 +29,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/rare_classes.py
 	$(BIN)/python benchmarks/drug_classes.py
 	$(BIN)/python benchmarks/simulation.py
+	$(BIN)/python benchmarks/out_of_core.py
 	$(BIN)/python benchmarks/gse70138_size.py
 
 docs: $(VENV)/installed-docs
