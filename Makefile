@@ -32,7 +32,9 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/drug_classes.py
 	$(BIN)/python benchmarks/simulation.py
 	$(BIN)/python benchmarks/confidence.py
+	$(BIN)/python benchmarks/out_of_core.py
 	$(BIN)/python benchmarks/gse70138_size.py
+	$(BIN)/python benchmarks/scaling.py
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

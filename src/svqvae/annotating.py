@@ -10,8 +10,10 @@ import pandas as pd
 
 from svqvae.atlas.confidence import class_sets, novelty
 from svqvae.atlas.storage import check_file, write_whole
+from svqvae.data import stored
 from svqvae.data.l1000 import rename_genes
 from svqvae.estimator import SVQVAE
+from svqvae.inputs import dense, parts
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,12 +78,16 @@ def tell_classes(model: SVQVAE, X: Any, unknown: float = UNKNOWN) -> pd.DataFram
     """
     if not 0 <= unknown <= 1:
         raise ValueError(f"`unknown` must be from 0 to 1; got {unknown!r}.")
+    return pd.concat([_tell(model, part, unknown) for part in parts(model, X)], ignore_index=True)
+
+
+def _tell(model: SVQVAE, X: Any, unknown: float) -> pd.DataFrame:
     atlas, probabilities = model.to_atlas(), model.predict_proba(X)
     best = probabilities.argmax(1)
     order = np.argsort(-probabilities, axis=1, kind="stable")
     chosen = np.take_along_axis(class_sets(probabilities, atlas.calibration), order, 1)
     names = np.array(atlas.names, dtype=object)
-    p = novelty(atlas, model.scaling_.apply(model._rows(X)), model.transform(X))
+    p = novelty(atlas, model.scaling_.apply(dense(model._rows(X))), model.transform(X))
     is_unknown = pd.array(p <= unknown, dtype="boolean")
     is_unknown[np.isnan(p)] = pd.NA
     return pd.DataFrame(
@@ -141,7 +147,7 @@ def annotate_anndata(model: SVQVAE, adata: "AnnData", unknown: float = UNKNOWN) 
 def write_h5ad(adata: "AnnData", path: Path) -> None:
     """Write .h5ad whole or not at all."""
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        adata.write_h5ad(Path(scratch) / path.name)
+        stored.write_h5ad(adata, Path(scratch) / path.name)
         (Path(scratch) / path.name).replace(path)
 
 

@@ -22,7 +22,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from svqvae.data.scaling import log_shares
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
-from svqvae.inputs import Rows, Unpacked, check_groups, check_labels, check_rows, check_units
+from svqvae.inputs import Rows, Unpacked, check_groups, check_labels, check_rows, check_units, dense
 from svqvae.leakage import LeakageWarning, count_near_duplicates
 from svqvae.parameters import check_parameters, resolve_likelihood
 
@@ -175,7 +175,8 @@ def cross_validate(
     1.0
     """
     seeds = _check_seeds(seeds)
-    rows, sample_shape = check_rows(SVQVAE(), Unpacked(X, y, None), takes_images=True, is_fitting=True)
+    found, sample_shape = check_rows(SVQVAE(), Unpacked(X, y, None), takes_images=True, is_fitting=True)
+    rows = dense(found)
     names, index = check_labels(y, len(rows))
     y = names[index]
     groups = check_groups(groups, len(rows))

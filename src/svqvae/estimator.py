@@ -1,7 +1,7 @@
 """SVQVAE, the estimator: the one door to the model."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,12 +19,13 @@ from svqvae import inputs, parameters, runs
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.health import CodeHealthWarning, describe_health
 from svqvae.building import build
-from svqvae.data.scaling import fit_scaling
-from svqvae.inputs import Rows
+from svqvae.data.rows import StoredRows
+from svqvae.inputs import AnyRows, Rows
 from svqvae.measuring import measure
 from svqvae.model import inference
-from svqvae.model.batches import MemoryBatches
+from svqvae.model.batches import Batches, MemoryBatches
 from svqvae.model.checkpoint import Checkpoint
+from svqvae.model.disk_batches import DiskBatches
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.networks import Pair
 from svqvae.model.objective import Loss, Objective
@@ -32,10 +33,12 @@ from svqvae.model.precision import choose_precision
 from svqvae.model.processes import train_on
 from svqvae.model.quantizer import Geometry
 from svqvae.model.training import Keep, OnEpoch
-from svqvae.model.whitening import WhitenedEncoder
+from svqvae.model.whitening import WhitenedEncoder, measure_whitening
 from svqvae.progress import epoch_bar
+from svqvae.reading import Reader, scaled
 from svqvae.simulation import add_noise
 from svqvae.splitting import split_validation
+from svqvae.surveying import survey
 
 
 class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
@@ -302,7 +305,6 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             self.architecture,
         )
         self.layer_ = layer
-        inputs.check_units(rows, parameters.resolve_likelihood(self), self.output_scale)
         others = inputs.check_unlabelled(self, unlabelled, unlabelled_groups, layer)
         self.seed_ = parameters.resolve_seed(self.random_state)
         fraction = parameters.resolve_validation_fraction(self, len(rows))
@@ -312,9 +314,9 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                 f"`validation_fraction` must hold out at least one sample where early_stopping=True; {fraction:g} of "
                 f"{len(rows)} samples holds out none. Raise it, or use early_stopping=False."
             )
-        self.scaling_ = fit_scaling(rows[kept], parameters.resolve_scaling(self))
-        sizes = rows[kept].sum(axis=1, dtype=np.float64) if self.scaling_.kind == "counts" else np.ones(1)
-        self.median_size_, self.log_size_spread_ = float(np.median(sizes)), float(np.log(sizes).std())
+        found = survey(self, rows, kept)
+        self.scaling_ = found.scaling
+        self.median_size_, self.log_size_spread_ = found.median_size, found.log_size_spread
         self._n_features_out = self.latent_dim
         digest = inputs.fingerprint(rows, index)
         keep, start = runs.checkpointing(self, checkpoint, resume, digest)
@@ -328,8 +330,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         self.history_ = pd.DataFrame(history)
         self.n_iter_ = len(history)
         held_out = self._batches(rows, index, self.held_out_, 256, 0) if len(self.held_out_) else None
-        found = measure(self, training, held_out, None if groups is None else groups[kept])
-        self.health_, self.atlas_, self.noise_ = found.health, found.atlas, found.noise
+        findings = measure(self, training, held_out, None if groups is None else groups[kept])
+        self.health_, self.atlas_, self.noise_ = findings.health, findings.atlas, findings.noise
         self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": digest}
         if others is not None:
             self.data_["n_unlabelled"] = len(others.rows)
@@ -338,7 +340,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
 
     def predict(self, X: Any) -> NDArray[np.generic]:
         """Return the class of the nearest code for each sample, (n,)."""
-        nearest = self._distances(X).argmin(1)
+        nearest = self._of_latents(X, lambda latents: inference.distances(self.module_, latents).argmin(1))
         return np.asarray(self.classes_[nearest])
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -346,13 +348,17 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
 
         They are those of the label term and not calibrated; see `svqvae.annotating.tell_classes`.
         """
-        logits = -self._distances(X) / parameters.resolve_temperature(self)
-        shares = np.exp(logits - logits.max(1, keepdims=True))
-        return np.asarray(shares / shares.sum(1, keepdims=True), dtype=np.float32)
+
+        def probabilities(latents: Tensor) -> Tensor:
+            logits = -inference.distances(self.module_, latents).numpy() / parameters.resolve_temperature(self)
+            shares = np.exp(logits - logits.max(1, keepdims=True))
+            return torch.as_tensor(shares / shares.sum(1, keepdims=True)).float()
+
+        return np.asarray(self._of_latents(X, probabilities), dtype=np.float32)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the latent of each sample, (n, latent_dim)."""
-        latents: NDArray[np.float32] = self._encode(self._rows(X)).numpy()
+        latents: NDArray[np.float32] = self._of_latents(X, lambda latents: latents)
         return latents
 
     def inverse_transform(self, Z: Any) -> NDArray[np.float64]:
@@ -370,13 +376,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
 
         With the published objectives, whose decoder has only ever seen codes, the nearest code is decoded.
         """
-        rows = self._rows(X)
-        sizes = rows.sum(axis=1, dtype=np.float64) if self.scaling_.kind == "counts" else np.ones(len(rows))
-        latents = self._encode(rows)
-        if self.objective != "prototype":
-            nearest = inference.distances(self.module_, latents).argmin(1)
-            latents = self.module_.quantizer.codes.detach()[nearest]
-        return self._decode(latents, torch.as_tensor(sizes, dtype=torch.float32))
+        return np.concatenate([self._reconstruct(block) for block in self._blocks(X)])
 
     def class_profiles(self) -> NDArray[np.float64]:
         """Return the decoded code of each class, (n_classes, n_features), or images, in the units of X."""
@@ -456,14 +456,14 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
 
     def _train(
         self,
-        rows: Rows,
+        rows: AnyRows,
         index: NDArray[np.int64],
         kept: NDArray[np.int64],
         others: inputs.Unlabelled | None,
         on_epoch: OnEpoch,
         keep: Keep | None,
         start: Checkpoint | None,
-    ) -> tuple[MemoryBatches, list[dict[str, float]]]:
+    ) -> tuple[Batches, list[dict[str, float]]]:
         batch_size = parameters.resolve_batch_size(self, len(kept))
         accelerator = parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available())
         self.precision_ = choose_precision(self.module_, batch_size, accelerator, self.precision)
@@ -474,11 +474,13 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         n_epochs = parameters.resolve_n_epochs(self, batches.n_batches)
         n_settling = parameters.resolve_n_settling_epochs(self, n_epochs)
         if isinstance(self.module_.encoder, WhitenedEncoder):
-            alike, y = batches.inputs, batches.y
+            beside = None
             if others is not None:
-                alike = torch.cat([alike, self._to_tensor(others.rows)])
-                y = torch.cat([y, len(self.classes_) + torch.as_tensor(others.groups)])
-            self.module_.encoder.whitening.measure(alike, y)
+                beside = (
+                    scaled(others.rows, self.scaling_, self.image_shape_),
+                    len(self.classes_) + torch.as_tensor(others.groups),
+                )
+            measure_whitening(self.module_.encoder.whitening, batches, beside)
         elif others is not None:
             warnings.warn(
                 "`unlabelled` samples are of use with objective='prototype' and architecture='dense' only; they were "
@@ -512,11 +514,15 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         return batches, history
 
     def _batches(
-        self, rows: Rows, index: NDArray[np.int64], chosen: NDArray[np.int64], batch_size: int, max_shift: int
-    ) -> MemoryBatches:
-        seen = self._to_tensor(rows[chosen])
-        target = torch.as_tensor(rows[chosen], dtype=torch.float32) if self.scaling_.kind == "counts" else seen
-        return MemoryBatches(seen, target, torch.as_tensor(index[chosen]), batch_size, self.seed_, max_shift)
+        self, rows: AnyRows, index: NDArray[np.int64], chosen: NDArray[np.int64], batch_size: int, max_shift: int
+    ) -> Batches:
+        y = torch.as_tensor(index[chosen])
+        if isinstance(rows, StoredRows):
+            own = rows.subset(chosen)
+            read = Reader(own, self.scaling_, self.image_shape_)
+            return DiskBatches(read, y, batch_size, self.seed_, max_shift, own.n_together)
+        seen, target = Reader(rows, self.scaling_, self.image_shape_)(torch.as_tensor(chosen))
+        return MemoryBatches(seen, target, y, batch_size, self.seed_, max_shift)
 
     def _warn(self) -> None:
         if "interrupted" in self.history_:
@@ -529,30 +535,38 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         if trouble:
             warnings.warn(trouble, CodeHealthWarning, stacklevel=3)
 
-    def _rows(self, X: Any) -> Rows:
+    def _rows(self, X: Any) -> AnyRows:
         check_is_fitted(self)
         unpacked = inputs.unpack(X, None, None, self.layer_ if inputs.is_anndata(X) else None)
         rows, sample_shape = inputs.check_rows(
             self, unpacked, takes_images=self.architecture != "dense", is_fitting=False
         )
         inputs.check_sample_shape(sample_shape, self.sample_shape_)
-        if self.scaling_.kind == "counts":
-            inputs.check_counts(rows)
         return rows
 
-    def _to_tensor(self, rows: Rows) -> Tensor:
-        """Scale rows and give them the shape that the encoder reads."""
-        scaled = torch.as_tensor(self.scaling_.apply(rows))
-        return scaled.reshape(-1, *self.image_shape_) if self.image_shape_ else scaled
+    def _blocks(self, X: Any) -> Iterator[Rows]:
+        """Yield the rows of samples in any form, in parts, and refuse what is not counts where they should be."""
+        start = 0
+        for block in inputs.blocks(self, self._rows(X), inputs.CHUNK):
+            if self.scaling_.kind == "counts":
+                inputs.check_counts(block, start)
+            start += len(block)
+            yield block
 
-    def _encode(self, rows: Rows) -> Tensor:
-        chunks = (rows[start : start + 8192] for start in range(0, len(rows), 8192))
-        return torch.cat([inference.encode(self.module_, self._to_tensor(chunk)) for chunk in chunks])
+    def _encode(self, block: Rows) -> Tensor:
+        return inference.encode(self.module_, scaled(block, self.scaling_, self.image_shape_))
 
-    def _distances(self, X: Any) -> NDArray[np.float64]:
-        latents = self._encode(self._rows(X))
-        distances: NDArray[np.float64] = inference.distances(self.module_, latents).numpy()
-        return distances
+    def _of_latents(self, X: Any, run: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+        """Return what a function makes of the latents of all samples."""
+        return torch.cat([run(self._encode(block)) for block in self._blocks(X)]).numpy()
+
+    def _reconstruct(self, block: Rows) -> NDArray[np.float64]:
+        sizes = block.sum(axis=1, dtype=np.float64) if self.scaling_.kind == "counts" else np.ones(len(block))
+        latents = self._encode(block)
+        if self.objective != "prototype":
+            nearest = inference.distances(self.module_, latents).argmin(1)
+            latents = self.module_.quantizer.codes.detach()[nearest]
+        return self._decode(latents, torch.as_tensor(sizes, dtype=torch.float32))
 
     def _decode(self, latents: Tensor, sizes: Tensor) -> NDArray[np.float64]:
         return self._to_data(inference.decode(self.module_, latents, sizes))

@@ -1,7 +1,7 @@
 """How good a fitted model is on samples it has not seen, beside the plainest things one could do instead."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from svqvae.inputs import dense
+from svqvae.atlas.moments import ClassMoments
+from svqvae.data.rows import StoredRows
+from svqvae.inputs import dense, parts
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
@@ -63,7 +65,7 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
     ----------
     model
         Fitted on X_train, y_train.
-    X_train, X_test : (n, n_features) arrays, DataFrames or sparse matrices, or images
+    X_train, X_test : (n, n_features) arrays, DataFrames or sparse matrices, images, or rows on disk
     y_train, y_test : (n,)
 
     Returns
@@ -72,8 +74,10 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
         Errors are in the squared units of the model's scaling: for images of any range that is pixels scaled to
         [-1, 1], for tables standard deviations of each feature.
     """
-    y_train, train = np.asarray(y_train), scaled_rows(model, X_train)
-    means = np.stack([train[y_train == name].mean(0, dtype=np.float64) for name in model.classes_])
+    moments = ClassMoments(len(model.classes_), model.n_features_in_)
+    for X, y in _parts(model, X_train, y_train):
+        moments.add(scaled_rows(model, X), np.searchsorted(model.classes_, y))
+    means = np.where(moments.counts[:, None] > 0, moments.means, np.nan)
     return quality_beside(model, means, X_test, y_test)
 
 
@@ -83,21 +87,29 @@ def quality_beside(model: "SVQVAE", means: NDArray[np.floating], X_test: Any, y_
     As `held_out_quality`, where the training samples themselves are not at hand. Unknown means are NaN, and so are the
     figures of theirs.
     """
-    y_test, test = np.asarray(y_test), scaled_rows(model, X_test)
-    _check_known(model, y_test)
-    own = np.searchsorted(model.classes_, y_test)
     profiles = scaled_rows(model, model.class_profiles())
     is_known = bool(np.isfinite(means).all())
-    return Quality(
-        accuracy=float((model.predict(X_test) == y_test).mean()),
-        accuracy_class_means=float((pairwise_distances_argmin(test, means) == own).mean())
-        if is_known
-        else float("nan"),
-        class_reconstruction=_error(profiles[own], test),
-        class_reconstruction_means=_error(means[own], test),
-        sample_reconstruction=_error(scaled_rows(model, model.reconstruct(X_test)), test),
-        n_samples=len(y_test),
-    )
+    sums: dict[str, float] = defaultdict(float)
+    for X, y in _parts(model, X_test, y_test):
+        _check_known(model, y)
+        test, own = scaled_rows(model, X), np.searchsorted(model.classes_, y)
+        nearest = pairwise_distances_argmin(test, means) if is_known else None
+        sums["accuracy"] += (model.predict(X) == y).sum()
+        sums["accuracy_class_means"] += np.nan if nearest is None else (nearest == own).sum()
+        sums["class_reconstruction"] += _error(profiles[own], test)
+        sums["class_reconstruction_means"] += _error(means[own], test)
+        sums["sample_reconstruction"] += _error(scaled_rows(model, model.reconstruct(X)), test)
+    n = len(y_test)
+    return Quality(n_samples=n, **{name: float(total / n) for name, total in sums.items()})
+
+
+def _parts(model: "SVQVAE", X: Any, y: Any) -> Iterator[tuple[Any, NDArray[np.generic]]]:
+    """Yield samples on disk part by part, as a model takes them, and all others at once; with their classes."""
+    y, start = np.asarray(y), 0
+    for part in parts(model, X):
+        stop = start + len(part) if isinstance(X, StoredRows) else len(y)
+        yield part, y[start:stop]
+        start = stop
 
 
 def simulation_quality(
@@ -248,4 +260,5 @@ def scaled_rows(model: "SVQVAE", X: Any) -> NDArray[np.float32]:
 
 
 def _error(predicted: NDArray[np.floating], seen: NDArray[np.floating]) -> float:
-    return float(np.square(np.subtract(predicted, seen, dtype=np.float64)).mean())
+    """Return the mean squared error of each sample, summed over the samples."""
+    return float(np.square(np.subtract(predicted, seen, dtype=np.float64)).sum() / seen.shape[1])

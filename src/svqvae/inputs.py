@@ -1,7 +1,7 @@
 """What may be handed to the model, and one clear sentence where it may not."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -14,9 +14,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from svqvae.data.rows import StoredRows
 from svqvae.data.text import list_some
 
 Rows = NDArray[np.number]
+AnyRows = Rows | StoredRows
+
+# Rows in memory that are worked on at a time, and bytes of rows on disk.
+CHUNK, MAX_BYTES = 8192, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Unpacked:
     Attributes
     ----------
     X
-        Array, DataFrame or sparse matrix.
+        Array, DataFrame, sparse matrix, or rows on disk.
     y
         Labels, or None.
     image_shape
@@ -39,7 +44,7 @@ class Unpacked:
 
 
 def dense(X: Any) -> Rows:
-    """Return an array or sparse matrix as a dense array."""
+    """Return an array, a sparse matrix or rows on disk as a dense array."""
     return np.asarray(X.toarray() if hasattr(X, "toarray") else X)
 
 
@@ -59,19 +64,25 @@ def unpack(X: Any, y: Any, label: str | None, layer: str | None) -> Unpacked:
     from svqvae.data.tables import from_anndata
 
     table = from_anndata(X, label=label, layer=layer)
-    named = pd.DataFrame(dense(table.X), columns=table.feature_names)
+    is_on_disk = isinstance(table.X, StoredRows)
+    named = table.X if is_on_disk else pd.DataFrame(dense(table.X), columns=table.feature_names)
     return Unpacked(named, table.y if label is not None else y, table.image_shape)
 
 
 def check_rows(
     estimator: BaseEstimator, unpacked: Unpacked, *, takes_images: bool, is_fitting: bool
-) -> tuple[Rows, tuple[int, ...]]:
+) -> tuple[AnyRows, tuple[int, ...]]:
     """Return X as dense finite rows, (n, n_features), and the shape of one sample as it came.
 
-    Sets `n_features_in_` and `feature_names_in_` where `is_fitting`, and holds X against them where not.
+    Rows on disk stay there; whether they are finite is told by `blocks`, which reads them. Sets `n_features_in_` and
+    `feature_names_in_` where `is_fitting`, and holds X against them where not.
     """
     X = unpacked.X
     _check_names(estimator, unpacked, is_fitting)
+    if isinstance(X, StoredRows):
+        head = pd.DataFrame(X[:1], columns=X.feature_names)
+        validate_data(estimator, head, reset=is_fitting, dtype="numeric", ensure_all_finite=False)
+        return X, (X.shape[1],)
     if hasattr(X, "ndim") and X.ndim > 2 and not sparse.issparse(X):
         if not takes_images:
             raise ValueError(
@@ -88,6 +99,44 @@ def check_rows(
         rows = rows.astype(np.float32)
     _check_finite(rows, getattr(estimator, "feature_names_in_", None))
     return rows, sample_shape or (rows.shape[1],)
+
+
+def blocks(estimator: BaseEstimator, rows: AnyRows, n_most: int | None = None) -> Iterator[Rows]:
+    """Yield rows part by part, (n_part, n_features).
+
+    Parameters
+    ----------
+    estimator
+        Knows the names of the features.
+    rows
+        (n, n_features). What is in memory comes in one part unless `n_most` is given; what is on disk in parts of 16
+        MiB, or 1,024 rows where these are more.
+    n_most
+        Rows in memory that come at a time.
+
+    Raises
+    ------
+    ValueError
+        Rows on disk are not finite.
+    """
+    if isinstance(rows, StoredRows):
+        n_most = max(1024, MAX_BYTES // (rows.shape[1] * rows.dtype.itemsize))
+    n_most = n_most or len(rows)
+    for start in range(0, len(rows), n_most):
+        block = rows[start : start + n_most]
+        if isinstance(rows, StoredRows):
+            _check_finite(block, rows.feature_names, start)
+        yield block
+
+
+def parts(estimator: BaseEstimator, X: Any) -> Iterator[Any]:
+    """Yield samples on disk, as AnnData or rows, part by part as data frames, and all others at once as they are."""
+    rows = unpack(X, None, None, getattr(estimator, "layer_", None)).X if is_anndata(X) else X
+    if not isinstance(rows, StoredRows):
+        yield X
+        return
+    for block in blocks(estimator, rows):
+        yield pd.DataFrame(block, columns=rows.feature_names)
 
 
 def check_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
@@ -153,24 +202,26 @@ def check_unlabelled(estimator: BaseEstimator, X: Any, groups: Any, layer: str |
             "None. Nothing is learnt from samples without label and group: leave them out."
         )
     unpacked = unpack(X, None, None, layer if is_anndata(X) else None)
-    rows, _ = check_rows(estimator, unpacked, takes_images=True, is_fitting=False)
+    found, _ = check_rows(estimator, unpacked, takes_images=True, is_fitting=False)
+    rows = dense(found)
+    _check_finite(rows, getattr(estimator, "feature_names_in_", None))
     check_groups(groups, len(rows))
     index = pd.factorize(column_or_1d(groups))[0].astype(np.int64)
     return Unlabelled(rows[index >= 0], index[index >= 0])
 
 
-def check_units(rows: Rows, likelihood: str, output_scale: float | None) -> None:
-    """Refuse values that the likelihood cannot give."""
+def check_units(rows: Rows, likelihood: str, output_scale: float | None, start: int = 0) -> None:
+    """Refuse values that the likelihood cannot give; `start` is the number of the first row."""
     if likelihood == "negative_binomial":
-        check_counts(rows)
+        check_counts(rows, start)
     elif likelihood == "bernoulli":
         check_probabilities(rows)
     elif output_scale is not None:
         check_bounds(rows, output_scale)
 
 
-def check_counts(rows: Rows) -> None:
-    """Refuse what is not counts: negative or fractional values, and samples without any count."""
+def check_counts(rows: Rows, start: int = 0) -> None:
+    """Refuse what is not counts: negative or fractional values, and samples without any; `start` numbers the first."""
     if rows.min() < 0:
         raise ValueError(
             f"`X` must hold counts for likelihood='negative_binomial'; got {rows.min():g}. "
@@ -185,7 +236,8 @@ def check_counts(rows: Rows) -> None:
     empty = np.flatnonzero(rows.sum(axis=1) == 0)
     if len(empty):
         raise ValueError(
-            f"`X` must have at least one count in each sample; {len(empty)} have none, the first in row {empty[0]}. "
+            f"`X` must have at least one count in each sample; {len(empty)} have none, the first in row "
+            f"{start + empty[0]}. "
             "Drop these samples."
         )
 
@@ -211,7 +263,7 @@ def check_bounds(rows: Rows, output_scale: float) -> None:
 
 def _check_names(estimator: BaseEstimator, unpacked: Unpacked, is_fitting: bool) -> None:
     fitted = getattr(estimator, "feature_names_in_", None)
-    columns = getattr(unpacked.X, "columns", None)
+    columns = getattr(unpacked.X, "columns", getattr(unpacked.X, "feature_names", None))
     if is_fitting or fitted is None or columns is None or list(columns) == list(fitted):
         return
     seen, known = [str(name) for name in columns], [str(name) for name in fitted]
@@ -228,7 +280,7 @@ def _check_names(estimator: BaseEstimator, unpacked: Unpacked, is_fitting: bool)
     )
 
 
-def _check_finite(rows: Rows, names: NDArray[np.object_] | None) -> None:
+def _check_finite(rows: Rows, names: NDArray[np.object_] | None, start: int = 0) -> None:
     if not np.issubdtype(rows.dtype, np.floating) or np.isfinite(rows.sum(dtype=np.float64)):
         return
     is_bad = ~np.isfinite(rows)
@@ -237,8 +289,8 @@ def _check_finite(rows: Rows, names: NDArray[np.object_] | None) -> None:
     row, column = np.argwhere(is_bad)[0]
     name = repr(names[column]) if names is not None else str(column)
     raise ValueError(
-        f"`X` must be finite; got {is_bad.sum()} NaN or infinite cells, the first ({rows[row, column]}) in row {row}, "
-        f"feature {name}. Impute them, or drop the rows or features."
+        f"`X` must be finite; got {is_bad.sum()} NaN or infinite cells, the first ({rows[row, column]}) in row "
+        f"{start + row}, feature {name}. Impute them, or drop the rows or features."
     )
 
 
@@ -269,9 +321,10 @@ def resolve_image_shape(
     return (1, *shape) if len(shape) == 2 else (shape[0], shape[1], shape[2])
 
 
-def fingerprint(rows: Rows, index: NDArray[np.int64]) -> str:
+def fingerprint(rows: AnyRows, index: NDArray[np.int64]) -> str:
     """Return a SHA-256 of the data as fitted, to tell later whether two runs saw the same."""
     digest = hashlib.sha256(f"{rows.shape} {rows.dtype}".encode())
-    digest.update(np.ascontiguousarray(rows).data)
+    for start in range(0, len(rows), CHUNK):
+        digest.update(np.ascontiguousarray(rows[start : start + CHUNK]).data)
     digest.update(np.ascontiguousarray(index).data)
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from svqvae.atlas.storage import check_file, check_folder, write_whole
 from svqvae.cross_validation import Comparison, OnFit, cross_validate
 from svqvae.data.l1000 import OnRead, Selection, read_signatures
 from svqvae.data.pcl import PCL
+from svqvae.data.rows import StoredRows, stored_rows
 from svqvae.data.tables import from_anndata
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
@@ -188,7 +189,10 @@ def drop_features(adata: "AnnData", names: list[str]) -> "AnnData":
         raise ValueError(
             f"`--ignore` must name a feature; got {unknown[0]!r}. Features are {list_some(adata.var_names)}."
         )
-    return adata[:, ~adata.var_names.isin(names)].copy() if names else adata
+    if not names:
+        return adata
+    kept = adata[:, ~adata.var_names.isin(names)]
+    return kept.copy() if stored_rows(adata) is None else kept
 
 
 def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> int:
@@ -234,5 +238,8 @@ def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> i
 
 def _quality(model: SVQVAE, training: "AnnData", tested: "AnnData", label: str) -> Quality:
     tables = (from_anndata(training, label=label), from_anndata(tested, label=label))
-    a, b = (pd.DataFrame(dense(table.X), columns=table.feature_names) for table in tables)
+    a, b = (
+        table.X if isinstance(table.X, StoredRows) else pd.DataFrame(dense(table.X), columns=table.feature_names)
+        for table in tables
+    )
     return held_out_quality(model, a, tables[0].y, b, tables[1].y)

@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
-from torch import Tensor
 
 from svqvae.atlas.atlas import ClassAtlas
-from svqvae.atlas.confidence import Calibration, cross_fitted_surprises, surprise
-from svqvae.atlas.density import ClassDensity, fit_density
-from svqvae.atlas.health import code_health, unknown_health
-from svqvae.atlas.spread import Spread, fit_spread
+from svqvae.atlas.confidence import Calibration, cross_fitted_surprises, draw_samples, surprise
+from svqvae.atlas.density import ClassDensity, fit_density, thin_classes
+from svqvae.atlas.health import health_of, unknown_health
+from svqvae.atlas.moments import ClassMoments
+from svqvae.atlas.spread import Spread, spread_of, thin_out
 from svqvae.model import inference
-from svqvae.model.batches import MemoryBatches
+from svqvae.model.batches import Batches
 from svqvae.model.module import SVQVAEModule
 from svqvae.parameters import resolve_temperature
 
@@ -48,71 +48,151 @@ class Findings:
 
 
 def measure(
-    model: "SVQVAE",
-    training: MemoryBatches,
-    held_out: MemoryBatches | None = None,
-    groups: NDArray[np.int64] | None = None,
+    model: "SVQVAE", training: Batches, held_out: Batches | None = None, groups: NDArray[np.int64] | None = None
 ) -> Findings:
     """Measure a trained model on its training samples; unsupervised codes are given to classes first.
 
     What is said of new samples is calibrated on those held out, or else across folds that keep `groups` whole.
     """
     module, classes, seed = model.module_, model.classes_, model.seed_
-    found, y = inference.encode(module, training.inputs), training.y.numpy()
+    y = training.y.numpy()
+    seen = look_once(model, training)
     if not module.is_supervised:
-        give_codes_to_classes(module, found, y)
-    nearest = inference.distances(module, found).argmin(1).numpy()
-    latents = found.float().numpy()
+        seen.nearest = give_codes_to_classes(module, seen.nearest, y)
     codes = module.quantizer.codes.detach().float().numpy().copy()
-    density = fit_density(latents, y, len(classes), seed)
-    health = code_health(latents, y, codes, nearest, classes)
-    rows = training.inputs.flatten(1).numpy()
-    code_spread, profile_spread = (fit_spread(points, y, len(classes), seed) for points in (latents, rows))
+    n_features = model.n_features_in_
+    code_spread, profile_spread = (
+        spread_of(moments, picked.rows, y[picked.positions])
+        for moments, picked in ((seen.latents, seen.spread_latents), (seen.inputs, seen.spread_inputs))
+    )
+    density = fit_density(seen.cloud_latents.rows, y[seen.cloud_latents.positions], len(classes), seed)
     calibration = None
     if profile_spread is not None:
-        means = np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(len(classes))]).astype(np.float32)
+        means = seen.inputs.means.astype(np.float32)
         if held_out is not None:
             calibration = calibrate(model, held_out, means, profile_spread, code_spread)
         else:
-            surprises = cross_fitted_surprises(rows, y, groups, seed)
-            calibration = Calibration(means, surprises, np.empty(0), np.empty(0))
+            calibration = Calibration(means, surprises_of(training, groups, seed), np.empty(0), np.empty(0))
     atlas = ClassAtlas(
         classes=classes,
         feature_names=feature_names(model),
         counts=np.bincount(y, minlength=len(classes)),
         codes=codes,
         decoded=decode_codes(model),
-        means=class_means(model, training),
-        center=np.broadcast_to(model.scaling_.center, rows.shape[1]).copy(),
-        scale=np.broadcast_to(model.scaling_.scale, rows.shape[1]).copy(),
+        means=class_means(model, seen),
+        center=np.broadcast_to(model.scaling_.center, n_features).copy(),
+        scale=np.broadcast_to(model.scaling_.scale, n_features).copy(),
         code_spread=code_spread,
         profile_spread=profile_spread,
         density=density,
         calibration=calibration,
         sample_shape=tuple(model.sample_shape_),
     )
-    return Findings(health, atlas, missing_noise(module, training, density, seed))
+    health = health_of(seen.latents, y, codes, seen.nearest, classes)
+    return Findings(health, atlas, missing_noise(module, y, seen.target.within_variance, density, seed))
+
+
+def surprises_of(training: Batches, groups: NDArray[np.int64] | None, seed: int) -> NDArray[np.float64]:
+    """Return the surprise of training samples at classes fitted without them, in rising order."""
+    drawn = draw_samples(len(training.y), seed)
+    batch = training.take(torch.as_tensor(drawn))
+    own_groups = None if groups is None else groups[drawn]
+    return cross_fitted_surprises(batch.inputs.flatten(1).numpy(), batch.y.numpy(), own_groups, seed)
 
 
 def calibrate(
     model: "SVQVAE",
-    held_out: MemoryBatches,
+    held_out: Batches,
     means: NDArray[np.float32],
     profile_spread: Spread,
     code_spread: Spread | None,
 ) -> Calibration:
-    """Return the scores of samples that were not trained on."""
-    module, rows = model.module_, held_out.inputs.flatten(1).numpy()
-    latents = inference.encode(module, held_out.inputs)
+    """Return the scores of samples that were not trained on; of many, some are drawn."""
+    module = model.module_
+    batch = held_out.take(torch.as_tensor(draw_samples(len(held_out.y), model.seed_)))
+    latents = inference.encode(module, batch.inputs)
     shares = softmax(-inference.distances(module, latents).numpy() / resolve_temperature(model), axis=1)
     codes = module.quantizer.codes.detach().float().numpy()
     from_codes = np.empty(0) if code_spread is None else surprise(latents.float().numpy(), codes, code_spread)
     return Calibration(
         means,
-        np.sort(surprise(rows, means, profile_spread)),
+        np.sort(surprise(batch.inputs.flatten(1).numpy(), means, profile_spread)),
         np.sort(from_codes),
-        np.sort(shares[np.arange(len(rows)), held_out.y.numpy()]),
+        np.sort(shares[np.arange(len(batch.y)), batch.y.numpy()]),
     )
+
+
+class Picked:
+    """Some rows of a stream, (n_picked, n_dimensions), at given positions in rising order."""
+
+    def __init__(self, positions: NDArray[np.int64], n_dimensions: int) -> None:
+        self.positions = positions
+        self.rows = np.empty((len(positions), n_dimensions), dtype=np.float32)
+
+    def add(self, start: int, part: NDArray[np.float32]) -> None:
+        """Take what is wanted of the rows from `start` on."""
+        first, last = np.searchsorted(self.positions, [start, start + len(part)])
+        self.rows[first:last] = part[self.positions[first:last] - start]
+
+
+@dataclass
+class Seen:
+    """What one pass over the training samples leaves.
+
+    Attributes
+    ----------
+    nearest
+        Index of the nearest code of each sample, (n,).
+    latents, inputs, target
+        Moments of the latents, of what the encoder reads, and of what the decoder regenerates.
+    shares
+        Of counts, those of the share of each feature in its sample; else None.
+    cloud_latents, spread_latents, spread_inputs
+        As many samples as are enough for what takes samples.
+    """
+
+    nearest: NDArray[np.int64]
+    latents: ClassMoments
+    inputs: ClassMoments
+    target: ClassMoments
+    shares: ClassMoments | None
+    cloud_latents: Picked
+    spread_latents: Picked
+    spread_inputs: Picked
+
+
+def look_once(model: "SVQVAE", training: Batches) -> Seen:
+    """Go over the training samples once, in their order."""
+    module, y, n_classes, seed = model.module_, training.y.numpy(), len(model.classes_), model.seed_
+    n, n_features, latent_dim = len(y), model.n_features_in_, model.latent_dim
+    inputs, is_counts = ClassMoments(n_classes, n_features), model.scaling_.kind == "counts"
+    seen = Seen(
+        nearest=np.empty(n, dtype=np.int64),
+        latents=ClassMoments(n_classes, latent_dim),
+        inputs=inputs,
+        target=ClassMoments(n_classes, n_features) if is_counts else inputs,
+        shares=ClassMoments(n_classes, n_features) if is_counts else None,
+        cloud_latents=Picked(thin_classes(y, n_classes, latent_dim, seed), latent_dim),
+        spread_latents=Picked(thin_out(n, latent_dim, seed), latent_dim),
+        spread_inputs=Picked(thin_out(n, n_features, seed), n_features),
+    )
+    start = 0
+    for batch in training.once():
+        stop = start + len(batch.y)
+        found, own = inference.encode(module, batch.inputs), batch.y.numpy()
+        seen.nearest[start:stop] = inference.distances(module, found).argmin(1).numpy()
+        latents, rows = found.float().numpy(), batch.inputs.flatten(1).numpy()
+        seen.latents.add(latents, own)
+        seen.inputs.add(rows, own)
+        seen.cloud_latents.add(start, latents)
+        seen.spread_latents.add(start, latents)
+        seen.spread_inputs.add(start, rows)
+        if seen.shares is not None:
+            counted = batch.sample_target.flatten(1).numpy()
+            seen.target.add(counted, own)
+            seen.shares.add(counted / np.maximum(counted.sum(1, keepdims=True), 1), own)
+        start = stop
+    return seen
 
 
 def know_codes_only(model: "SVQVAE") -> Findings:
@@ -146,53 +226,46 @@ def decode_codes(model: "SVQVAE") -> NDArray[np.float32]:
     return model.scaling_.apply(decoded) if model.scaling_.kind == "counts" else decoded.astype(np.float32)
 
 
-def class_means(model: "SVQVAE", training: MemoryBatches) -> NDArray[np.float32]:
+def class_means(model: "SVQVAE", seen: Seen) -> NDArray[np.float32]:
     """Return the mean of each class on the scale that the encoder reads, (n_classes, n_features).
 
     Of counts it is that of the mean share of each feature, which the decoder gives too: a mean of logarithms would be
     another, and would depend on how deep samples were counted.
     """
-    y, rows = training.y.numpy(), training.target.flatten(1).numpy()
-    is_counts = model.scaling_.kind == "counts"
-    if is_counts:
-        rows = rows / np.maximum(rows.sum(1, keepdims=True), 1)
-    means = np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(len(model.classes_))])
-    return model.scaling_.apply(means) if is_counts else means.astype(np.float32)
+    return seen.inputs.means.astype(np.float32) if seen.shares is None else model.scaling_.apply(seen.shares.means)
 
 
 def missing_noise(
-    module: SVQVAEModule, training: MemoryBatches, density: ClassDensity, seed: int
+    module: SVQVAEModule, y: NDArray[np.int64], real: NDArray[np.float64], density: ClassDensity, seed: int
 ) -> NDArray[np.float32]:
     """Return the standard deviation that decoded draws lack against the samples of their class, per feature.
 
-    The difference of two pooled within-class variances, that of the training samples and that of as many draws (at
-    most `MAX_DRAWS`), no less than 0. What the decoder leaves out of its own training samples would be too little:
+    The difference of two pooled within-class variances, that of the training samples, `real`, and that of as many draws
+    (at most `MAX_DRAWS`), no less than 0. What the decoder leaves out of its own training samples would be too little:
     where samples are few, it knows them by heart.
     """
-    y = training.y.numpy()
     rng = np.random.default_rng(seed)
     drawn_y = y if len(y) <= MAX_DRAWS else np.sort(rng.choice(y, MAX_DRAWS, replace=False))
     names, counts = np.unique(drawn_y, return_counts=True)
     draws = np.concatenate([density.draw(int(k), int(n), rng) for k, n in zip(names, counts, strict=True)])
     decoded = inference.decode(module, torch.as_tensor(draws), torch.ones(len(draws))).flatten(1).float().numpy()
-    real = _within_variance(training.target.flatten(1).numpy(), y)
-    noise: NDArray[np.float32] = np.sqrt(np.maximum(0, real - _within_variance(decoded, np.repeat(names, counts))))
-    return noise.astype(np.float32)
-
-
-def _within_variance(rows: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the pooled variance within classes of each feature."""
-    names = np.unique(y)
-    squares = sum(((rows[y == k] - rows[y == k].mean(0)) ** 2).sum(0, dtype=np.float64) for k in names)
-    return np.asarray(squares) / max(1, len(y) - len(names))
+    moments = ClassMoments(int(y.max()) + 1, decoded.shape[1])
+    moments.add(decoded, np.repeat(names, counts))
+    noise: NDArray[np.float32] = np.sqrt(np.maximum(0, real - moments.within_variance)).astype(np.float32)
+    return noise
 
 
 @torch.no_grad()
-def give_codes_to_classes(module: SVQVAEModule, latents: Tensor, y: NDArray[np.int64]) -> None:
-    """Order unsupervised codes so that as many samples as possible lie nearest to the code of their class."""
+def give_codes_to_classes(module: SVQVAEModule, nearest: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order unsupervised codes so that as many samples as possible lie nearest to the code of their class.
+
+    Returns the index of the nearest code of each sample in the new order.
+    """
     codes = module.quantizer.codes
     n_classes = len(codes)
-    nearest = inference.distances(module, latents).argmin(1).numpy()
     shared = np.bincount(nearest * n_classes + y, minlength=n_classes**2).reshape(n_classes, n_classes)
     code, owner = linear_sum_assignment(shared, maximize=True)
     codes[torch.as_tensor(owner)] = codes[torch.as_tensor(code)].clone()
+    renamed = np.empty(n_classes, dtype=np.int64)
+    renamed[code] = owner
+    return renamed[nearest]

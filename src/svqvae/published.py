@@ -152,7 +152,8 @@ def measure_on(model: SVQVAE, data: Path, label: str) -> Quality:
             f"{list_some(sorted(absent))}. Name them as in `--genes`."
         )
     unpacked = inputs.unpack(adata[:, features], None, label, None)
-    rows, _ = inputs.check_rows(model, unpacked, takes_images=False, is_fitting=False)
+    found, _ = inputs.check_rows(model, unpacked, takes_images=False, is_fitting=False)
+    rows = inputs.dense(found)
     inputs.check_bounds(rows, float(model.output_scale or 1))
     y = np.asarray(unpacked.y).astype(str)
     for wrong, rule in (

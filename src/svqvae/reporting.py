@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from svqvae import inputs
 from svqvae.data.l1000 import rename_genes
-from svqvae.data.tables import read_table
+from svqvae.data.rows import StoredRows
+from svqvae.data.stored import open_table
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation import Quality, held_out_quality, quality_beside
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Progress = Callable[[str], Callable[[int, int], None] | None]
+# Samples of each kind that are read from disk for the page.
+MAX_SAMPLES = 5000
 FIGURES = ("accuracy", "class_reconstruction", "sample_reconstruction", "n_samples")
 
 
@@ -36,7 +39,7 @@ def report_fit(
     """Write the page of a model that has just been fitted to data, with all that the data tell."""
     X, y, _ = _rows_of(model, adata, label)
     figures = {name: quality.to_dict() for name, quality in qualities.items()}
-    return write_report(model, folder, figures, _split(model, X, y), progress=progress)
+    return write_report(model, folder, figures, _in_memory(_split(model, X, y)), progress=progress)
 
 
 def report_run(
@@ -64,7 +67,7 @@ def report_run(
     column = label or model.data_.get("label")
     if not isinstance(column, str):
         raise ValueError("`--label` must name the column that holds the class, which the run does not know; got none.")
-    X, y, is_fitted = _rows_of(model, read_table(data, label=column), column)
+    X, y, is_fitted = _rows_of(model, open_table(data, label=column), column)
     if is_fitted and model.data_["n_trained"]:
         sets = _split(model, X, y)
         training = sets[TRAINING]
@@ -73,7 +76,7 @@ def report_run(
         sets = {GIVEN: SampleSet(X, y)}
         found = {GIVEN: quality_beside(model, model.to_atlas().means, X, y)}
     figures |= {kind: quality.to_dict() for kind, quality in found.items()}
-    return write_report(model, folder, figures, sets, progress=progress)
+    return write_report(model, folder, figures, _in_memory(sets), progress=progress)
 
 
 def read_figures(folder: Path) -> dict[str, dict[str, float]]:
@@ -107,6 +110,8 @@ def _rows_of(model: SVQVAE, adata: "AnnData", label: str) -> tuple[Any, NDArray[
         )
     index = np.array([known[name] for name in given], dtype=np.int64)
     is_fitted = model.data_.get("sha256") == inputs.fingerprint(rows, index)
+    if isinstance(rows, StoredRows):
+        return rows, model.classes_[index], is_fitted
     if len(model.sample_shape_) > 1:
         return rows.reshape(-1, *model.sample_shape_), model.classes_[index], is_fitted
     X = rows if names is None else pd.DataFrame(rows, columns=list(names))
@@ -117,4 +122,20 @@ def _split(model: SVQVAE, X: Any, y: NDArray[np.generic]) -> dict[str, SampleSet
     """Return the samples of a fit: those trained on, and those held out to stop training early, if any."""
     is_held_out = np.isin(np.arange(len(y)), model.held_out_)
     parts = {TRAINING: ~is_held_out} | ({HELD_OUT: is_held_out} if is_held_out.any() else {})
+    if isinstance(X, StoredRows):
+        return {kind: SampleSet(X.subset(np.flatnonzero(part)), y[part]) for kind, part in parts.items()}
     return {kind: SampleSet(X[part], y[part]) for kind, part in parts.items()}
+
+
+def _in_memory(sets: Mapping[str, SampleSet]) -> dict[str, SampleSet]:
+    """Return samples for the page: of those on disk at most `MAX_SAMPLES`, evenly spaced."""
+    read = {}
+    for kind, samples in sets.items():
+        if isinstance(samples.X, StoredRows):
+            n = len(samples.X)
+            chosen = np.linspace(0, n - 1, min(n, MAX_SAMPLES)).round().astype(np.int64)
+            frame = pd.DataFrame(samples.X[chosen], columns=samples.X.feature_names)
+            read[kind] = SampleSet(frame, samples.y[chosen])
+        else:
+            read[kind] = samples
+    return read

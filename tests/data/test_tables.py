@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from scipy import sparse
 
+from svqvae.data.rows import StoredRows
 from svqvae.data.tables import Table, from_anndata, read_table
 
 CELLS = "sample,kind,batch,CD3E,CD19\ns1,T cell,1,5.5,0\ns2,B cell,2,0.5,4\ns3,T cell,1,6.0,1\n"
@@ -229,11 +230,16 @@ def test_sparse_data_stay_sparse(form):
     np.testing.assert_array_equal(table.X.toarray(), np.eye(3, 2))
 
 
-def test_backed_and_sliced_anndata_give_arrays_in_memory(tmp_path):
+def test_backed_anndata_stay_on_disk(tmp_path):
     annotated().write_h5ad(tmp_path / "t.h5ad")
     backed = anndata.read_h5ad(tmp_path / "t.h5ad", backed="r")
-    assert type(from_anndata(backed).X) is np.ndarray
+    found = from_anndata(backed).X
+    assert type(found) is StoredRows
+    np.testing.assert_array_equal(found.toarray(), annotated().X)
     backed.file.close()
+
+
+def test_sliced_anndata_give_arrays_in_memory():
     sliced = from_anndata(annotated()[:, ["CD19"]])
     assert type(sliced.X) is np.ndarray
     np.testing.assert_array_equal(sliced.X, [[1], [3], [5]])

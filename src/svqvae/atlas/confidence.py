@@ -27,7 +27,7 @@ Index = NDArray[np.int64]
 
 COVERAGE = 0.9
 N_FOLDS = 10
-# Samples that are drawn for calibration where none were held out and there are more.
+# Samples that are drawn for calibration where there are more.
 MAX_SAMPLES = 5000
 # Rows whose surprise is computed at once.
 CHUNK = 4096
@@ -107,11 +107,10 @@ def cross_fitted_surprises(rows: NDArray[np.floating], y: Index, groups: Index |
     seed
         Seed of draw and folds.
     """
-    rng = np.random.default_rng(seed)
     if len(rows) > MAX_SAMPLES:
-        drawn = np.sort(rng.choice(len(rows), MAX_SAMPLES, replace=False))
+        drawn = draw_samples(len(rows), seed)
         rows, y, groups = rows[drawn], y[drawn], None if groups is None else groups[drawn]
-    fold = _draw_folds(y, groups, rng)
+    fold = _draw_folds(y, groups, np.random.default_rng(seed))
     found = [np.empty(0)]
     for number in range(N_FOLDS):
         fitted = fold != number
@@ -122,6 +121,13 @@ def cross_fitted_surprises(rows: NDArray[np.floating], y: Index, groups: Index |
             means = np.stack([rows[fitted][index == k].mean(0, dtype=np.float64) for k in range(len(names))])
             found.append(surprise(rows[tried], means, spread))
     return np.sort(np.concatenate(found))
+
+
+def draw_samples(n: int, seed: int) -> Index:
+    """Return the positions, in rising order, of the samples of n by which to calibrate."""
+    if n <= MAX_SAMPLES:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, MAX_SAMPLES, replace=False))
 
 
 def _draw_folds(y: Index, groups: Index | None, rng: np.random.Generator) -> Index:

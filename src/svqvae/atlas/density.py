@@ -1,6 +1,7 @@
 """Where the latents of each class lie: Gaussians with shrunk covariance, one or several a class."""
 
 import warnings
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from scipy.cluster.vq import kmeans2
 MIN_CLOUD, MAX_CLOUDS = 40, 150
 # Directions kept per cloud, and numbers kept for all clouds; the variance beyond them is spread evenly.
 MAX_RANK, MAX_NUMBERS = 128, 2**24
+# Cells of the table of latents to which clouds are fitted; more samples are thinned out, those of large classes first.
+MAX_CELLS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,39 @@ def fit_density(latents: NDArray[np.float32], y: NDArray[np.int64], n_classes: i
         np.stack([factors for factors, _ in shapes]),
         np.array([even for _, even in shapes], dtype=np.float32),
     )
+
+
+def thin_classes(y: NDArray[np.int64], n_classes: int, latent_dim: int, seed: int) -> NDArray[np.int64]:
+    """Return the positions, in rising order, of as many samples as are enough for the clouds.
+
+    Each class keeps all its samples or, where those of all are too many, as many as any other large class.
+
+    Parameters
+    ----------
+    y
+        Class index of each sample, (n,).
+    n_classes
+        Number of classes.
+    latent_dim
+        Number of latent dimensions.
+    seed
+        Seed of the draw.
+
+    Examples
+    --------
+    >>> len(thin_classes(np.arange(100) % 2, 2, 256, seed=0))
+    100
+    """
+    counts = np.bincount(y, minlength=n_classes)
+    n_most = MAX_CELLS // latent_dim
+    if len(y) <= n_most:
+        return np.arange(len(y))
+    cap = bisect_right(range(int(counts.max())), n_most, key=lambda most: int(np.minimum(counts, most).sum())) - 1
+    # In random order, the first of each class.
+    order = np.random.default_rng(seed).permutation(len(y))
+    by_class = order[np.argsort(y[order], kind="stable")]
+    rank = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(by_class[rank < max(1, cap)])
 
 
 def _spread_seeds(rows: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:

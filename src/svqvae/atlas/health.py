@@ -5,6 +5,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from svqvae.atlas.moments import ClassMoments
+
 # Codes nearer to each other than this share of the typical distance of a sample to its class mean count as one.
 MERGED = 0.1
 # A code further from its class mean than this many times the typical sample of the class is displaced.
@@ -46,11 +48,24 @@ def code_health(
         in typical distances of its samples to that mean; ``is_displaced``: that is more than 1;
         ``is_outnumbered``: m_k ≥ n_k, where the published objective has no minimum.
     """
+    moments = ClassMoments(len(codes), latents.shape[1])
+    moments.add(latents, y)
+    return health_of(moments, y, codes, nearest, classes)
+
+
+def health_of(
+    moments: ClassMoments,
+    y: NDArray[np.int64],
+    codes: NDArray[np.float32],
+    nearest: NDArray[np.int64],
+    classes: NDArray[np.generic],
+) -> pd.DataFrame:
+    """As `code_health`, from the moments of the latents."""
     n_classes = len(codes)
     n_own = np.bincount(y, minlength=n_classes)
     n_foreign = np.bincount(nearest[nearest != y], minlength=n_classes)
     n_nearest = np.bincount(nearest, minlength=n_classes)
-    to_mean, radius = _distances_and_radii(latents, y, codes)
+    to_mean, radius = _distances_and_radii(moments, codes)
     between = cdist(codes, codes)
     np.fill_diagonal(between, np.inf)
     partner = between.argmin(1)
@@ -84,16 +99,12 @@ def unknown_health(classes: NDArray[np.generic]) -> pd.DataFrame:
 
 
 def _distances_and_radii(
-    latents: NDArray[np.float32], y: NDArray[np.int64], codes: NDArray[np.float32]
+    moments: ClassMoments, codes: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return per class the distance of code and class mean, and the root mean square radius around that mean."""
-    distances, radii = np.zeros(len(codes)), np.zeros(len(codes))
-    for k, code in enumerate(codes):
-        own = latents[y == k].astype(np.float64)
-        if len(own):
-            distances[k] = np.linalg.norm(code - own.mean(0))
-            radii[k] = np.sqrt(((own - own.mean(0)) ** 2).sum(1).mean())
-    return distances, radii
+    n = np.maximum(1, moments.counts)
+    distances = np.linalg.norm(codes - moments.means, axis=1) * (moments.counts > 0)
+    return distances, np.sqrt(moments.squares.sum(1) / n)
 
 
 def describe_health(health: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svqvae.atlas.density import chen_weight
+from svqvae.atlas.moments import CHUNK, ClassMoments
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -78,15 +79,29 @@ def fit_spread(rows: NDArray[np.floating], y: Index, n_classes: int, seed: int) 
     seed
         Seed by which rows are thinned out.
     """
-    counts = np.bincount(y, minlength=n_classes)
-    means = np.stack([rows[y == k].mean(0, dtype=np.float64) for k in range(n_classes)])
-    squares = np.stack([((rows[y == k] - means[k]) ** 2).sum(0, dtype=np.float64) for k in range(n_classes)])
-    n_free = len(y) - n_classes
-    if n_free < 1 or not squares.any():
+    moments = ClassMoments(n_classes, rows.shape[1])
+    moments.add(rows, y)
+    used = thin_out(len(rows), rows.shape[1], seed)
+    return spread_of(moments, rows[used], y[used])
+
+
+def thin_out(n: int, n_dimensions: int, seed: int) -> Index:
+    """Return the positions, in rising order, of as many of n rows as are enough for the correlations."""
+    n_used = max(2, min(n, MAX_CELLS // n_dimensions))
+    if n_used >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, n_used, replace=False))
+
+
+def spread_of(moments: ClassMoments, rows: NDArray[np.floating], y: Index) -> Spread | None:
+    """As `fit_spread`, from the moments of all rows, and those rows that `thin_out` left, (n_left, n_dimensions)."""
+    n_free = int(moments.counts.sum()) - len(moments.counts)
+    if n_free < 1 or not moments.squares.any():
         return None
-    pooled = squares.sum(0) / n_free
-    factors, rest = _correlations(rows, y, means, np.sqrt(pooled), n_free, seed)
-    deviations, degrees = _moderate(squares, counts - 1, pooled, _effective_dimensions(factors, rest, pooled > 0))
+    pooled = moments.squares.sum(0) / n_free
+    factors, rest = _correlations(rows, y, moments, np.sqrt(pooled), n_free)
+    n_effective = _effective_dimensions(factors, rest, pooled > 0)
+    deviations, degrees = _moderate(moments.squares, moments.counts - 1, pooled, n_effective)
     return Spread(deviations, degrees, np.sqrt(pooled).astype(np.float32), factors, rest)
 
 
@@ -121,19 +136,18 @@ def _moderate(squares: Array, degrees: Index, pooled: Array, n_effective: float)
 
 
 def _correlations(
-    rows: NDArray[np.floating], y: Index, means: Array, pooled: Array, n_free: int, seed: int
+    rows: NDArray[np.floating], y: Index, moments: ClassMoments, pooled: Array, n_free: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the factors and the rest of the correlations within classes."""
     n_dimensions = rows.shape[1]
-    n_used = max(2, min(len(rows), MAX_CELLS // n_dimensions))
-    used = np.arange(len(rows))
-    if n_used < len(rows):
-        used = np.sort(np.random.default_rng(seed).choice(len(rows), n_used, replace=False))
     # Residuals in single precision: only their correlations are wanted.
-    residuals = (rows[used] - means[y[used]]).astype(np.float32)
-    residuals = np.divide(residuals, pooled, out=np.zeros_like(residuals), where=pooled > 0, casting="unsafe")
-    n_free = max(1, round(n_free * len(used) / len(rows)))
-    is_wide = n_dimensions > len(used)
+    residuals = np.empty(rows.shape, dtype=np.float32)
+    for start in range(0, len(rows), CHUNK):
+        part = slice(start, start + CHUNK)
+        residuals[part] = rows[part] - moments.means[y[part]]
+    np.divide(residuals, pooled, out=residuals, where=pooled > 0, casting="unsafe")
+    n_free = max(1, round(n_free * len(rows) / int(moments.counts.sum())))
+    is_wide = n_dimensions > len(rows)
     gram = (residuals @ residuals.T if is_wide else residuals.T @ residuals).astype(np.float64) / n_free
     spectrum, vectors = np.linalg.eigh(gram)
     spectrum, vectors = np.maximum(spectrum[::-1], 0), vectors[:, ::-1]

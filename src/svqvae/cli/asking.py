@@ -36,9 +36,9 @@ def annotate(
         raise ValueError(f"`--unknown` must be from 0 to 1; got {unknown:g}.")
     with spinner(not quiet, "annotating"):
         from svqvae.annotating import annotate_samples
-        from svqvae.data.tables import read_table
+        from svqvae.data.stored import open_table
 
-        table, covers = annotate_samples(run, read_table(data), out, unknown)
+        table, covers = annotate_samples(run, open_table(data), out, unknown)
     if as_json:
         counts = table["class"].value_counts().rename_axis("class").reset_index(name="n_samples")
         n_unknown = None if table["is_unknown"].isna().any() else int(table["is_unknown"].sum())

@@ -14,6 +14,7 @@ from svqvae.cli.options import (
     Label,
     Likelihood,
     Objective,
+    OnDisk,
     Quiet,
     Seed,
     Unlabelled,
@@ -93,6 +94,7 @@ def fit(
     precision: Annotated[
         str, typer.Option(help="32-true, 64-true, bf16-mixed, 16-mixed, or auto: what is measured to be faster.")
     ] = "32-true",
+    on_disk: OnDisk = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a fit into the same run folder was stopped or killed.")
     ] = False,
@@ -107,13 +109,13 @@ def fit(
     from svqvae.progress import spinner
 
     with spinner(not quiet, "reading"):
-        from svqvae.data.tables import read_table
+        from svqvae.data.stored import open_table
         from svqvae.jobs import drop_features, fit_run
         from svqvae.model.processes import is_first
         from svqvae.reporting import report_fit
         from svqvae.runs import run_files
 
-        adata = drop_features(read_table(data, label=label, group=group), ignore or [])
+        adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
     quiet |= not is_first()
     if architecture is None:
         architecture = "conv" if "image_shape" in adata.uns else "dense"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-DATA_HELP = ".h5ad, .gctx, .gct, .csv, .tsv, .parquet, or a folder of IDX image files (label column: label)."
+DATA_HELP = ".h5ad, .zarr, .gctx, .gct, .csv, .tsv, .parquet, or a folder of IDX image files (label column: label)."
 Data = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `svqvae fit` wrote.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same result.")]
@@ -23,6 +23,14 @@ Unlabelled = Annotated[
 ]
 Ignore = Annotated[
     list[str] | None, typer.Option(help="Column of numbers that is no feature, such as age; may be repeated.")
+]
+OnDisk = Annotated[
+    bool | None,
+    typer.Option(
+        "--on-disk/--in-memory",
+        help="Whether the numbers of .h5ad, .zarr and .gctx stay on disk and are read as they are needed.",
+        show_default="on disk from 1 GiB of numbers on",
+    ),
 ]
 Objective = Annotated[str, typer.Option(help="prototype, published or vqvae.")]
 Likelihood = Annotated[

@@ -80,6 +80,14 @@ def read_blocks(
             yield _read_block(dataset, samples, genes, path)
 
 
+def open_matrix(path: Path) -> Any:
+    """Return the matrix, samples by genes, as an open data set of which a few rows are read without their chunk."""
+    with _opened(path) as file:
+        _matrix_of(file, path)
+    # A cache would read whole chunks, which are not packed and need not be.
+    return h5py.File(path, "r", rdcc_nbytes=0)[_MATRIX]
+
+
 def write_matrix(
     path: Path,
     source: str,

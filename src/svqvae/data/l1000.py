@@ -13,6 +13,7 @@ import pandas as pd
 from svqvae.data import gctx
 from svqvae.data.metadata import MISSING
 from svqvae.data.pcl import MULTIPLE, PCL, give_classes
+from svqvae.data.rows import stored_rows
 from svqvae.data.sig_info import read_cmap_table, read_sig_info
 from svqvae.data.tables import closest
 from svqvae.data.text import list_some
@@ -174,7 +175,7 @@ def rename_genes(adata: "anndata.AnnData", wanted: Iterable[str]) -> "anndata.An
                 best, n_best = renamed, n_found
     if best is seen:
         return adata
-    renamed_data = adata.copy()
+    renamed_data = adata.copy() if stored_rows(adata) is None else type(adata)(adata.X, adata.obs, adata.var, adata.uns)
     renamed_data.var_names = best
     return renamed_data
 

@@ -59,20 +59,66 @@ class Scaling:
 
 def fit_scaling(X: NDArray[np.number], kind: Kind) -> Scaling:
     """Measure the scaling on training data, (n, n_features). A constant feature keeps its unit."""
-    if kind == "none":
-        return Scaling(kind, np.zeros(1), np.ones(1))
-    if kind == "range":
-        low, high = float(X.min()), float(X.max())
-        return Scaling(kind, np.array([(low + high) / 2]), np.array([(high - low) / 2 or 1.0]))
-    values = log_shares(X) if kind == "counts" else X
-    center = values.mean(axis=0, dtype=np.float64)
-    scale = values.std(axis=0, dtype=np.float64)
-    # Rounding leaves a constant feature a tiny spread, which must not be magnified.
-    is_constant = (values.max(axis=0) == values.min(axis=0)) | (scale == 0)
-    spreads = scale[~is_constant]
-    if kind == "standard" and len(spreads) and spreads.max() <= ONE_UNIT * spreads.min():
-        scale[:] = np.sqrt((spreads**2).mean())
-    return Scaling(kind, center, np.where(is_constant, 1.0, scale))
+    found = ScalingFit(kind)
+    found.add(X)
+    return found.result()
+
+
+class ScalingFit:
+    """As `fit_scaling`, on data that come part by part.
+
+    Parameters
+    ----------
+    kind
+        As in `Scaling`.
+
+    Examples
+    --------
+    >>> found = ScalingFit("standard")
+    >>> for part in ([[0.0, 100.0]], [[2.0, 300.0]]):
+    ...     found.add(np.array(part))
+    >>> found.result().scale
+    array([  1., 100.])
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.n = 0
+        self.center = self.variance = np.zeros(1)
+        self.low, self.high = np.array(np.inf), np.array(-np.inf)
+
+    def add(self, X: NDArray[np.number]) -> None:
+        """Add rows, (n, n_features)."""
+        if self.kind == "none" or not len(X):
+            return
+        if self.kind == "range":
+            self.low, self.high = np.minimum(self.low, X.min()), np.maximum(self.high, X.max())
+            return
+        values = log_shares(X) if self.kind == "counts" else X
+        self.low, self.high = np.minimum(self.low, values.min(axis=0)), np.maximum(self.high, values.max(axis=0))
+        # Means and variances are taken together by the formulas of Chan, Golub and LeVeque (Am. Stat. 37:242, 1983).
+        share = len(X) / (self.n + len(X))
+        gap = values.mean(axis=0, dtype=np.float64) - self.center
+        self.variance = (
+            (1 - share) * self.variance + share * values.var(axis=0, dtype=np.float64) + share * (1 - share) * gap**2
+        )
+        self.center = self.center + share * gap
+        self.n += len(X)
+
+    def result(self) -> Scaling:
+        """Return the scaling of all rows."""
+        if self.kind == "none":
+            return Scaling(self.kind, np.zeros(1), np.ones(1))
+        if self.kind == "range":
+            low, high = float(self.low), float(self.high)
+            return Scaling(self.kind, np.array([(low + high) / 2]), np.array([(high - low) / 2 or 1.0]))
+        scale = np.sqrt(self.variance)
+        # Rounding leaves a constant feature a tiny spread, which must not be magnified.
+        is_constant = (self.high == self.low) | (scale == 0)
+        spreads = scale[~is_constant]
+        if self.kind == "standard" and len(spreads) and spreads.max() <= ONE_UNIT * spreads.min():
+            scale[:] = np.sqrt((spreads**2).mean())
+        return Scaling(self.kind, self.center, np.where(is_constant, 1.0, scale))
 
 
 def log_shares(X: NDArray[np.number]) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.sparse import sparray, spmatrix
 
 from svqvae.data.images import read_image_folder
+from svqvae.data.rows import StoredRows, stored_rows
 from svqvae.data.text import (
     MOSTLY,
     SEPARATORS,
@@ -29,7 +30,9 @@ from svqvae.data.text import (
 if TYPE_CHECKING:
     import anndata
 
-_SUPPORTED = ".csv, .tsv, .txt (each also with .gz), .parquet, .h5ad, .gctx, .gct (also .gz), or a folder of IDX files"
+_SUPPORTED = (
+    ".csv, .tsv, .txt (each also with .gz), .parquet, .h5ad, .zarr, .gctx, .gct (also .gz), or a folder of IDX files"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Table:
 
     Attributes
     ----------
-    X : (n_samples, n_features), dense or sparse as it was stored
+    X : (n_samples, n_features), dense or sparse as it was stored, or still on disk
     y : (n_samples,), the labels, or None
     groups : (n_samples,), what must stay together when data are split, or None
     feature_names : (n_features,), text
@@ -51,7 +54,7 @@ class Table:
     (2, 1)
     """
 
-    X: npt.NDArray[Any] | spmatrix | sparray
+    X: npt.NDArray[Any] | spmatrix | sparray | StoredRows
     y: npt.NDArray[Any] | None
     groups: npt.NDArray[Any] | None
     feature_names: npt.NDArray[Any]
@@ -72,8 +75,8 @@ def read_table(
 
     Parameters
     ----------
-    path : the file; .csv, .tsv, .txt (tabs), each also .gz; .parquet; .h5ad; .gctx; .gct, also .gz; or IDX images,
-        a file or their folder
+    path : the file; .csv, .tsv, .txt (tabs), each also .gz; .parquet; .h5ad; .zarr; .gctx; .gct, also .gz; or IDX
+        images, a file or their folder
     label : the column that holds each sample's class; it keeps its type
     group : the column that says which samples must stay together when data are split
     by : a column by which to summarise samples
@@ -106,10 +109,12 @@ def read_table(
     if not path.exists():
         raise FileNotFoundError(f"`path` must be an existing file; got {path}. Check the spelling and the folder.")
     suffix = _suffix(path)
-    if path.is_dir() or "idx3-ubyte" in path.name or "idx1-ubyte" in path.name:
+    if suffix == ".zarr":
+        adata = _read_anndata(path)
+    elif path.is_dir() or "idx3-ubyte" in path.name or "idx1-ubyte" in path.name:
         adata = read_image_folder(path)
     elif suffix == ".h5ad":
-        adata = _read_h5ad(path)
+        adata = _read_anndata(path)
     elif suffix in (".gctx", ".gct"):
         from svqvae.data import gctx
 
@@ -120,7 +125,7 @@ def read_table(
         adata = _annotated(*read_text(path, SEPARATORS[suffix], roles), roles, path)
     else:
         raise ValueError(f"`path` must be one of {_SUPPORTED}; got {path}. Convert the file, or rename it.")
-    _require_roles(adata.obs, roles, str(path))
+    require_roles(adata.obs, roles, str(path))
     return adata
 
 
@@ -138,7 +143,7 @@ def from_anndata(
 
     Returns
     -------
-    the matrix as it is stored, with labels and groups as plain arrays
+    the matrix as it is stored, with labels and groups as plain arrays; where it is on disk, it stays there
 
     Raises
     ------
@@ -152,10 +157,8 @@ def from_anndata(
     >>> from_anndata(adata, label="kind").y
     array(['T', 'B'], dtype=object)
     """
-    if adata.isbacked:
-        adata = adata.to_memory()
     roles = {role: name for role, name in (("label", label), ("group", group)) if name is not None}
-    _require_roles(adata.obs, roles, "adata.obs")
+    require_roles(adata.obs, roles, "adata.obs")
     return Table(
         X=_matrix(adata, layer),
         y=None if label is None else _plain(adata.obs[label]),
@@ -264,17 +267,18 @@ def _numbers(frame: pd.DataFrame) -> npt.NDArray[Any]:
     return frame.to_numpy(dtype=np.result_type(np.float32, *dtypes), na_value=np.nan)
 
 
-def _read_h5ad(path: Path) -> "anndata.AnnData":
+def _read_anndata(path: Path) -> "anndata.AnnData":
     import anndata
 
-    with told_in_a_sentence(path, "AnnData file (.h5ad)"), warnings.catch_warnings():
+    with told_in_a_sentence(path, f"AnnData file ({path.suffix.lower()})"), warnings.catch_warnings():
         # Whoever reads a file cannot change that it was written long ago.
         warnings.simplefilter("ignore", anndata.OldFormatWarning)
         warnings.filterwarnings("ignore", "Moving element from", FutureWarning)
-        return anndata.read_h5ad(path)
+        return anndata.read_zarr(path) if path.suffix.lower() == ".zarr" else anndata.read_h5ad(path)
 
 
-def _require_roles(obs: pd.DataFrame, roles: Mapping[str, str], where: str) -> None:
+def require_roles(obs: pd.DataFrame, roles: Mapping[str, str], where: str) -> None:
+    """Refuse annotations without the columns that are asked for, or with missing values in them."""
     for role, column in roles.items():
         _require_column(role, column, [str(name) for name in obs.columns], where)
         is_missing = obs[column].isna()
@@ -301,13 +305,15 @@ def closest(name: str, names: Iterable[str]) -> str:
     return f"The closest names are {list_some(by_lower_case[match] for match in close)}; " if close else "The "
 
 
-def _matrix(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | spmatrix | sparray:
+def _matrix(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | spmatrix | sparray | StoredRows:
     layers = [str(name) for name in adata.layers]
     if layer is not None and layer not in layers:
         raise ValueError(
             f"`layer` must be a name in adata.layers; got {layer!r}. {closest(layer, layers)}"
             f"layers are {list_some(layers) or 'none'}."
         )
+    if layer is None and (stored := stored_rows(adata)) is not None:
+        return stored
     X = adata.X if layer is None else adata.layers[layer]
     if X is None:
         raise ValueError(

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -53,6 +54,40 @@ class Batch:
         )
 
 
+@runtime_checkable
+class Batches(Protocol):
+    """Training data in batches, wherever they stand.
+
+    Attributes
+    ----------
+    y
+        Class index of each sample, (n,).
+    n_batches
+        Number of batches of an epoch.
+    seed
+        Seed of the order.
+    """
+
+    y: Tensor
+    n_batches: int
+    seed: int
+
+    def divided(self, rank: int, n_ranks: int) -> "Batches":
+        """Return what process `rank` of `n_ranks` takes of each batch, so that together they take what one would.
+
+        Where the last batches would hold fewer samples than there are processes, there are fewer batches.
+        """
+
+    def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
+        """Yield every sample once, shuffled, and shifted where `is_augmented`."""
+
+    def once(self) -> Iterator[Batch]:
+        """Yield every sample once, in order and as it is."""
+
+    def take(self, rows: Tensor) -> Batch:
+        """Return some of the samples as they are, by positions in rising order, whichever process asks."""
+
+
 class MemoryBatches:
     """Batches of data that stand in memory.
 
@@ -94,10 +129,7 @@ class MemoryBatches:
         self.rank, self.n_ranks = 0, 1
 
     def divided(self, rank: int, n_ranks: int) -> "MemoryBatches":
-        """Return what process `rank` of `n_ranks` takes of each batch, so that together they take what one would.
-
-        Where the last batches would hold fewer samples than there are processes, there are fewer batches.
-        """
+        """As `Batches.divided`."""
         part = copy.copy(self)
         part.rank, part.n_ranks = rank, n_ranks
         part.n_batches = max(1, min(self.n_batches, len(self.y) // n_ranks))
@@ -105,33 +137,50 @@ class MemoryBatches:
 
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
         """Yield every sample once, shuffled, and shifted where `is_augmented`."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        generator = generator_of(self.seed, epoch)
         order = torch.randperm(len(self.y), generator=generator)
         for rows in order.tensor_split(self.n_batches):
-            batch = self._take(rows)
-            if self.max_shift and is_augmented:
-                # Moves are drawn for the whole batch, so that they do not depend on how many processes share it.
-                moves = torch.randint(0, 2 * self.max_shift + 1, (2, len(rows)), generator=generator)
-                shifted = shift(batch.inputs, self.max_shift, moves[:, self._own(len(rows))])
-                batch = replace(batch, inputs=shifted, sample_target=shifted)
-            yield batch
+            own = own_part(len(rows), self.rank, self.n_ranks)
+            batch = replace(self.take(rows[own]), share=share_of(own, len(rows)))
+            yield moved(batch, self.max_shift, own, len(rows), generator) if is_augmented else batch
 
     def once(self) -> Iterator[Batch]:
         """Yield every sample once, in order and as it is."""
         for rows in torch.arange(len(self.y)).tensor_split(self.n_batches):
-            yield self._take(rows)
+            own = own_part(len(rows), self.rank, self.n_ranks)
+            yield replace(self.take(rows[own]), share=share_of(own, len(rows)))
 
-    def _own(self, n: int) -> slice:
-        """Return which of the n samples of a batch this process takes."""
-        return slice(n * self.rank // self.n_ranks, n * (self.rank + 1) // self.n_ranks)
-
-    def _take(self, rows: Tensor) -> Batch:
-        own = rows[self._own(len(rows))]
+    def take(self, rows: Int[Tensor, " some"]) -> Batch:
+        """Return some of the samples as they are, whichever process asks."""
         # index_select copies whole rows, which indexing with brackets does not.
-        inputs = self.inputs.index_select(0, own)
-        target = inputs if self.target is self.inputs else self.target.index_select(0, own)
-        size, y = self.size.index_select(0, own), self.y.index_select(0, own)
-        return Batch(inputs, target, target, size, y, len(own) / max(1, len(rows)))
+        inputs = self.inputs.index_select(0, rows)
+        target = inputs if self.target is self.inputs else self.target.index_select(0, rows)
+        return Batch(inputs, target, target, self.size.index_select(0, rows), self.y.index_select(0, rows))
+
+
+def generator_of(seed: int, epoch: int) -> torch.Generator:
+    """Return the source of an epoch's order and shifts."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+
+
+def own_part(n: int, rank: int, n_ranks: int) -> slice:
+    """Return which of the n samples of a batch process `rank` of `n_ranks` takes."""
+    return slice(n * rank // n_ranks, n * (rank + 1) // n_ranks)
+
+
+def share_of(own: slice, n: int) -> float:
+    """Return what part of a batch of n samples a process takes."""
+    return float(own.stop - own.start) / max(1, n)
+
+
+def moved(batch: Batch, max_shift: int, own: slice, n: int, generator: torch.Generator) -> Batch:
+    """Return a process's part of a batch of n images, moved; classes are still held against images that are not."""
+    if not max_shift:
+        return batch
+    # Moves are drawn for the whole batch, so that they do not depend on how many processes share it.
+    moves = torch.randint(0, 2 * max_shift + 1, (2, n), generator=generator)
+    shifted = shift(batch.inputs, max_shift, moves[:, own])
+    return replace(batch, inputs=shifted, sample_target=shifted)
 
 
 def shift(

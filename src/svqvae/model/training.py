@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from svqvae.model.batches import Batch, MemoryBatches
+from svqvae.model.batches import Batch, Batches
 from svqvae.model.checkpoint import Checkpoint, Row, capture, part_of, restore
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.objective import Loss, code_error
@@ -30,8 +30,8 @@ Keep = Callable[[Checkpoint], None]
 
 def train(
     module: SVQVAEModule,
-    batches: MemoryBatches,
-    validation: MemoryBatches | None,
+    batches: Batches,
+    validation: Batches | None,
     *,
     loss: Loss,
     n_epochs: int,
@@ -196,18 +196,18 @@ def _optimize_decoder(module: SVQVAEModule, learning_rate: float, n_steps: int) 
     return optimizer, LambdaLR(optimizer, lambda step: max(0.0, 1 - step / n_steps))
 
 
-def _class_means(module: SVQVAEModule, batches: MemoryBatches, fabric: Fabric) -> Tensor | None:
+def _class_means(module: SVQVAEModule, batches: Batches, fabric: Fabric) -> Tensor | None:
     """Return the mean of each class as the decoder should give it, or None where the likelihood takes no means."""
     if not module.likelihood.takes_means:
         return None
     n_classes = len(module.quantizer.codes)
     counts, sums = _sum_over_classes(batches, n_classes, fabric, lambda batch: batch.class_target.flatten(1))
-    means = (sums / counts[:, None]).to(batches.target.dtype)
-    return means.reshape(n_classes, *batches.target.shape[1:])
+    example = batches.take(torch.zeros(1, dtype=torch.long)).class_target
+    return (sums / counts[:, None]).to(example.dtype).reshape(n_classes, *example.shape[1:])
 
 
 def _sum_over_classes(
-    batches: MemoryBatches, n_classes: int, fabric: Fabric, rows: Callable[[Batch], Tensor]
+    batches: Batches, n_classes: int, fabric: Fabric, rows: Callable[[Batch], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return how many samples each class has, and the sums of what `rows` gives for them, in double precision."""
     counts, sums = torch.zeros(2, 1, dtype=torch.float64, device=fabric.device)
@@ -280,7 +280,7 @@ def _evaluate(network: _FabricModule, steps: Iterable[Batch], loss: Loss, fabric
 
 
 @torch.no_grad()
-def _set_exact_codes(module: SVQVAEModule, batches: MemoryBatches, fabric: Fabric) -> None:
+def _set_exact_codes(module: SVQVAEModule, batches: Batches, fabric: Fabric) -> None:
     """Set class-mean codes to the means of the latents of all training samples, summed in double precision."""
     quantizer = module.quantizer
     if not isinstance(quantizer, ClassMeanCodes):

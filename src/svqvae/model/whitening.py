@@ -1,9 +1,13 @@
 """What the encoder of tables reads: features without outliers, equally wide in all directions within classes."""
 
+from collections.abc import Callable, Iterable
+from itertools import chain
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from svqvae.model.batches import Batches
 from svqvae.model.quantizer import class_sums
 
 # Share of the within-class covariance that is replaced by a sphere of the same mean variance.
@@ -12,6 +16,8 @@ SHRINKAGE = 0.7
 MAX_RANK = 256
 # Rows that are enough to know the covariance of up to so many features, and rows looked at where there are more.
 MAX_ROWS, MAX_FEATURES, MAX_ROWS_WIDE = 20_000, 2_000, 1_000
+# Rows that are worked on at a time.
+CHUNK = 1024
 
 
 class Whitening(nn.Module):
@@ -41,7 +47,6 @@ class Whitening(nn.Module):
         self.register_buffer("gains", torch.zeros(rank))
         self.register_buffer("gain", torch.ones(()))
 
-    @torch.no_grad()
     def measure(self, inputs: Float[Tensor, "n features"], y: Int[Tensor, " n"]) -> None:
         """Measure the directions.
 
@@ -53,16 +58,40 @@ class Whitening(nn.Module):
             Class of each sample, or anything else that samples which should be alike have in common, (n,). Of one that
             is alone nothing is learnt.
         """
-        counts, sums = class_sums(torch.asinh(inputs).double(), y, int(y.max()) + 1)
+        self.measure_in_parts([(inputs, y)], y, lambda rows: inputs[rows])
+
+    @torch.no_grad()
+    def measure_in_parts(
+        self, parts: Iterable[tuple[Tensor, Tensor]], y: Int[Tensor, " n"], take: Callable[[Tensor], Tensor]
+    ) -> None:
+        """Measure the directions on samples that are not in memory all at once.
+
+        Parameters
+        ----------
+        parts
+            Inputs, (n_part, n_features), and class, (n_part,), of all samples, part by part.
+        y
+            Class of each sample, (n,), as for `measure`.
+        take
+            Returns inputs of some samples, by rising positions.
+        """
+        counts, sums = torch.zeros(2, 1, dtype=torch.float64)
+        for inputs, classes in parts:
+            part_counts, part_sums = class_sums(torch.asinh(inputs).double(), classes, int(y.max()) + 1)
+            counts, sums = counts + part_counts, sums + part_sums
         means = sums / counts.clamp_min(1)[:, None]
         among_others = torch.nonzero(counts[y] > 1).flatten()
-        n_most = MAX_ROWS if inputs.shape[1] <= MAX_FEATURES else MAX_ROWS_WIDE
+        n_features = len(self.axes)
+        n_most = MAX_ROWS if n_features <= MAX_FEATURES else MAX_ROWS_WIDE
         picked = torch.linspace(0, max(0, len(among_others) - 1), min(len(among_others), n_most)).round().long()
         chosen = among_others[picked]
-        # A mean that a row has a share in is too near to it: n - 1 instead of n.
-        freedom = (1 - 1 / counts[y[chosen]]).sqrt()
-        residuals = (torch.asinh(inputs[chosen]).double() - means[y[chosen]]) / freedom[:, None]
-        mean_variance = float((residuals**2).mean()) if len(chosen) else 0.0
+        residuals = torch.empty(len(chosen), n_features, dtype=torch.float64)
+        for rows, place in zip(torch.split(chosen, CHUNK), torch.split(residuals, CHUNK), strict=True):
+            # A mean that a row has a share in is too near to it: n - 1 instead of n.
+            freedom = (1 - 1 / counts[y[rows]]).sqrt()
+            place.copy_((torch.asinh(take(rows)).double() - means[y[rows]]) / freedom[:, None])
+        squares = torch.stack([part.square().sum() for part in torch.split(residuals, CHUNK)])
+        mean_variance = float(squares.sum()) / max(1, residuals.numel())
         if mean_variance == 0:
             return
         variances, axes = _principal_axes(residuals, self.axes.shape[1])
@@ -97,6 +126,31 @@ class WhitenedEncoder(nn.Module):
         """Return the latent of each sample."""
         latents: Tensor = self.network(self.whitening(inputs))
         return latents
+
+
+def measure_whitening(whitening: Whitening, batches: Batches, others: tuple[Tensor, Tensor] | None = None) -> None:
+    """Measure the directions on training samples, and on others besides.
+
+    Parameters
+    ----------
+    whitening
+        Changed in place.
+    batches
+        Training samples.
+    others
+        Inputs, (n_others, n_features), and the group of each, (n_others,), whose numbers are none of a class; or None.
+    """
+    parts = ((batch.inputs, batch.y) for batch in batches.once())
+    if others is None:
+        whitening.measure_in_parts(parts, batches.y, lambda rows: batches.take(rows).inputs)
+        return
+    inputs, groups = others
+    n = len(batches.y)
+
+    def take(rows: Tensor) -> Tensor:
+        return torch.cat([batches.take(rows[rows < n]).inputs, inputs[rows[rows >= n] - n]])
+
+    whitening.measure_in_parts(chain(parts, [others]), torch.cat([batches.y, groups]), take)
 
 
 def _principal_axes(residuals: Tensor, rank: int) -> tuple[Tensor, Tensor]:
