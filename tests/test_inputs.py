@@ -73,7 +73,7 @@ def test_data_that_cannot_be_learnt_from_are_refused(data: Any, labels: Any, mes
         ({"architecture": ("a", "b")}, r"`architecture` must be .* or a tuple of two modules, .*; got a tuple"),
         ({"hidden": 256}, r"`hidden` must be a sequence of widths, such as \(256,\); got 256"),
         ({"image_shape": 8}, r"`image_shape` must be \(height, width\) .*; got 8"),
-        ({"devices": 2}, r"`devices` must be 1: .* got 2"),
+        ({"devices": 0}, r"`devices` must be a whole number of at least 1; got 0"),
         ({"random_state": -3}, r"`random_state` must be None, .*; got -3"),
         ({"early_stopping": True, "validation_fraction": 0.0}, r"`validation_fraction` must be above 0"),
         ({"output_scale": 10.0}, r"`output_scale` must be None unless likelihood='bounded'; got 10.0"),
