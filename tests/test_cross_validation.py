@@ -91,6 +91,17 @@ def test_the_same_seed_gives_the_same_figures(planted: Planted, found: Compariso
     pd.testing.assert_frame_equal(again.predictions, found.predictions)
 
 
+def test_folds_may_be_fitted_at_the_same_time(planted: Planted, found: Comparison) -> None:
+    X, y, groups = planted
+    steps: list[tuple[int, int]] = []
+    again = cross_validate(
+        X, y, {"svqvae": tiny()}, groups=groups, n_folds=3, seeds=[0], n_jobs=2, on_fit=lambda *n: steps.append(n)
+    )
+    names = [name for name in again.predictions.columns.get_level_values("method") if name != "svqvae"]
+    pd.testing.assert_frame_equal(again.predictions[names], found.predictions[names].loc[:, (slice(None), [0])])
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_figures_are_those_of_the_predictions(planted: Planted, found: Comparison) -> None:
     y = planted[1]
     assert list(found.predictions.columns.names) == ["method", "seed"]

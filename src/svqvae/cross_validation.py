@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
@@ -123,6 +124,7 @@ def cross_validate(
     unlabelled_groups: Any = None,
     n_folds: int = 5,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    n_jobs: int = 1,
     on_fit: OnFit | None = None,
 ) -> Comparison:
     """Predict each sample by models that have not seen it or its group, beside plain classifiers on the same folds.
@@ -143,6 +145,9 @@ def cross_validate(
         Number of folds.
     seeds
         One whole cross-validation each.
+    n_jobs
+        Folds fitted at the same time, each in a process of its own; -1 is one for each core. Processes share the cores,
+        and with another number of threads the last bits of sums may differ.
     on_fit
         Called after each fold with the folds done and their number in all.
 
@@ -193,24 +198,24 @@ def cross_validate(
         )
     others = {"unlabelled": unlabelled, "unlabelled_groups": unlabelled_groups}
     data = _Data(rows.reshape(len(rows), *sample_shape), flat, y, groups, is_counts, others)
-    runs, predictions = [], {}
-    n_done = 0
-    for seed, folds in splits.items():
-        guesses: dict[str, Labels] = {}
-        errors: dict[str, list[NDArray[np.float64]]] = {}
-        for train, test in folds:
-            for name, guess, error in _fit_all(models, data, train, test, seed):
-                guesses.setdefault(name, np.empty_like(y))[test] = guess
-                errors.setdefault(name, []).append(error)
-            n_done += 1
-            if on_fit is not None:
-                on_fit(n_done, len(seeds) * n_folds)
-        for name, guess in guesses.items():
-            pooled = np.concatenate(errors[name])
-            profile_error = float(pooled.mean()) if len(pooled) else np.nan
-            runs.append({"method": name, "seed": seed, **_figures(y, guess), "profile_error": profile_error})
-            predictions[name, seed] = guess
-    return Comparison(pd.DataFrame(runs), pd.DataFrame(predictions).rename_axis(columns=["method", "seed"]), n_near)
+    tasks = [(seed, *split) for seed, folds in splits.items() for split in folds]
+    work = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_fit_all)(models, data, train, test, seed) for seed, train, test in tasks
+    )
+    guesses: dict[tuple[str, int], Labels] = {}
+    errors: dict[tuple[str, int], list[NDArray[np.float64]]] = {}
+    for n_done, ((seed, _, test), fitted) in enumerate(zip(tasks, work, strict=True), start=1):
+        for name, guess, error in fitted:
+            guesses.setdefault((name, seed), np.empty_like(y))[test] = guess
+            errors.setdefault((name, seed), []).append(error)
+        if on_fit is not None:
+            on_fit(n_done, len(tasks))
+    runs = []
+    for (name, seed), guess in guesses.items():
+        pooled = np.concatenate(errors[name, seed])
+        profile_error = float(pooled.mean()) if len(pooled) else np.nan
+        runs.append({"method": name, "seed": seed, **_figures(y, guess), "profile_error": profile_error})
+    return Comparison(pd.DataFrame(runs), pd.DataFrame(guesses).rename_axis(columns=["method", "seed"]), n_near)
 
 
 def make_folds(

@@ -80,6 +80,7 @@ def evaluate_model(
     n_folds: int,
     n_seeds: int,
     unlabelled: "AnnData | None" = None,
+    n_jobs: int = 1,
     on_fit: OnFit | None = None,
 ) -> Comparison:
     """Cross-validate a model beside plain classifiers, and write all figures as JSON.
@@ -106,6 +107,7 @@ def evaluate_model(
         unlabelled_groups=None if others is None else others.groups,
         n_folds=n_folds,
         seeds=seeds,
+        n_jobs=n_jobs,
         on_fit=on_fit,
     )
     names = np.unique(y)

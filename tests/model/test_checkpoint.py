@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from typing import Any
 
 import pytest
@@ -70,7 +71,8 @@ def as_written(checkpoint: Checkpoint) -> Checkpoint:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_going_on_after_any_epoch_gives_the_same_bits(case: dict[str, Any]) -> None:
+def test_going_on_after_any_epoch_gives_the_same_bits(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("svqvae.model.training.KEEPING", 1)
     kept: list[Checkpoint] = []
     whole = build(case)
     history = fit(whole, case, keep=lambda checkpoint: kept.append(as_written(checkpoint)))
@@ -80,6 +82,13 @@ def test_going_on_after_any_epoch_gives_the_same_bits(case: dict[str, Any]) -> N
         again = fit(resumed, case, start=copy.deepcopy(checkpoint))
         assert all(map(torch.equal, state(resumed), state(whole)))
         assert [row["loss"] for row in again] == [row["loss"] for row in history]
+
+
+def test_writing_the_state_takes_a_small_share_of_the_time() -> None:
+    # Each writing takes far longer than the ten times nine epochs that follow it.
+    kept: list[Checkpoint] = []
+    fit(build({}), {}, keep=lambda checkpoint: (time.sleep(0.5), kept.append(checkpoint)))
+    assert len(kept) == 1
 
 
 def test_dropout_differs_between_epochs_and_seeds() -> None:

@@ -197,6 +197,9 @@ def evaluate(
         typer.Option(help="Parts of the data, each held out once.", show_default="5, or a group each where fewer are"),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Cross-validations, each with its own folds.")] = 3,
+    jobs: Annotated[
+        int, typer.Option(help="Folds at the same time, each in a process of its own; -1 is one for each core.")
+    ] = -1,
     objective: Objective = "prototype",
     likelihood: Likelihood = "auto",
     geometry: Geometry = "euclidean",
@@ -207,6 +210,8 @@ def evaluate(
     """Tell how well classes are recognised in samples not seen, beside plain classifiers on the same folds."""
     from svqvae.progress import part_bars, spinner
 
+    if jobs != -1 and jobs < 1:
+        raise ValueError(f"`--jobs` must be 1 or more, or -1 for one for each core; got {jobs}.")
     if seeds < 1:
         raise ValueError(f"`--seeds` must be 1 or more; got {seeds}.")
     with spinner(not quiet, "reading"):
@@ -233,6 +238,7 @@ def evaluate(
             settings,
             n_folds=folds,
             n_seeds=seeds,
+            n_jobs=jobs,
             unlabelled=others,
             on_fit=progress("folds"),
         )

@@ -27,6 +27,8 @@ if multiprocessing.parent_process() is not None:
     # A process that was started to train says nothing of it; what it tells goes to the one that started it.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
+# Floating point operations of a matrix product below which a second thread costs more than it gains.
+ONE_THREAD = 5e7
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 
 
@@ -69,7 +71,8 @@ def train_on(
         return train(module, *data, fabric=fabric, on_epoch=on_epoch, **settings)
     fabric = _fabric(accelerator, precision, devices, num_nodes)
     if fabric.world_size == 1:
-        return train(module, *data, fabric=fabric, on_epoch=on_epoch, **settings)
+        with _no_more_threads_than_pay(module, len(data[0].y) / data[0].n_batches):
+            return train(module, *data, fabric=fabric, on_epoch=on_epoch, **settings)
     return _train_in_new_processes(module, data, fabric, on_epoch, settings)
 
 
@@ -86,6 +89,23 @@ def _fabric(accelerator: str, precision: str, devices: int, num_nodes: int) -> F
         num_nodes=num_nodes,
         precision=cast("Precision", precision),
     )
+
+
+@contextmanager
+def _no_more_threads_than_pay(module: SVQVAEModule, batch_size: float) -> Iterator[None]:
+    """Within the block, use one thread where products are so small that threads wait for each other longer.
+
+    A function of shapes alone, so that the same fit has the same bits. Convolutions are never that small.
+    """
+    weights = [weight for weight in module.parameters() if weight.ndim > 1]
+    is_small = all(weight.ndim == 2 and 2 * batch_size * weight.numel() < ONE_THREAD for weight in weights)
+    before = torch.get_num_threads()
+    if is_small:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train_in_new_processes(

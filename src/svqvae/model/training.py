@@ -3,7 +3,8 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
@@ -24,6 +25,8 @@ from svqvae.model.quantizer import ClassMeanCodes, class_sums
 RISE = 0.2
 # While the decoder settles: share of the learning rate, and least and largest weight of the codes' own error.
 SETTLING_RATE, MIN_WEIGHT, MAX_WEIGHT = 1 / 3, 10, 40
+# Largest share of the time that goes into writing the state of training.
+KEEPING = 0.1
 OnEpoch = Callable[[int, int, Mapping[str, float]], None]
 Keep = Callable[[Checkpoint], None]
 
@@ -77,7 +80,8 @@ def train(
     on_epoch
         Called as ``on_epoch(epoch, n_epochs_in_all, row)`` after each epoch.
     keep
-        Called with the state of training after each epoch, before `on_epoch`, in the first process.
+        Called with the state of training after each epoch, before `on_epoch`, in the first process; where that takes
+        long beside an epoch, only as often as costs a tenth of the time.
     start
         The state to go on from, or None.
     is_stopped
@@ -99,7 +103,7 @@ def train(
         validation = validation and validation.divided(fabric.global_rank, fabric.world_size)
     history: list[Row] = [] if start is None else [dict(row) for row in start.progress["history"]]
     class_means: Tensor | None = None
-    best = _Best(patience, start)
+    best, pause = _Best(patience, start), _Pause()
     trained = [weight for weight in module.parameters() if weight.requires_grad]
     settles = isinstance(module.quantizer, ClassMeanCodes) and n_settling_epochs > 0
     n_trained: int | None = None if start is None else start.progress["n_trained"]
@@ -122,14 +126,15 @@ def train(
             )
         if not is_settling:
             best.keep(module, row)
-        if keep is not None and fabric.global_rank == 0:
+        if keep is not None and fabric.global_rank == 0 and pause.is_over():
             progress = {
                 "history": history,
                 "n_trained": n_trained,
                 "best_loss": best.loss if best.state else None,
                 "n_worse": best.n_worse,
             }
-            keep(capture(module, rule, scheduler, best.state, **progress))
+            with pause.begun_by():
+                keep(capture(module, rule, scheduler, best.state, **progress))
         on_epoch(epoch, n_in_all, history[-1])
         if is_stopped():
             raise KeyboardInterrupt
@@ -313,6 +318,25 @@ class _Means:
         sums = torch.stack([*self.sums.values(), torch.tensor(self.n, dtype=torch.float64, device=fabric.device)])
         *totals, n = _sum_over_processes(sums, fabric).tolist()
         return {name: total / n for name, total in zip(self.sums, totals, strict=True)}
+
+
+class _Pause:
+    """How long to leave the state of training unwritten, so that writing it takes a tenth of the time at most."""
+
+    def __init__(self) -> None:
+        self.until = -math.inf
+
+    def is_over(self) -> bool:
+        """Return whether the state may be written again."""
+        return time.monotonic() >= self.until
+
+    @contextmanager
+    def begun_by(self) -> Iterator[None]:
+        """Begin a pause with the end of the block, nine times as long as the block took."""
+        begin = time.monotonic()
+        yield
+        end = time.monotonic()
+        self.until = end + (1 / KEEPING - 1) * (end - begin)
 
 
 class _Best:
