@@ -112,7 +112,7 @@ def entries(data: str, path: Path, plan: Plan) -> list[Entry]:
             start = functools.partial(Runner, rivals.scanvi, path, BATCH, width)
             racing.append(Entry(name, BATCH, "32-true", None, start))
     larger = [] if plan.is_quick else [512, 1024, 2048] + ([4096] if data == "lincs" else [])
-    for precision in ["32-true", *(["auto"] if accepts("auto") else [])]:
+    for precision in ["32-true", *(["auto"] if accepts("auto") and not plan.is_quick else [])]:
         published, prototype = methods.published_settings(data), methods.prototype_settings(data)
         racing += [ours("svqvae published", "published", published, batch, precision) for batch in (BATCH, *larger)]
         racing += [
