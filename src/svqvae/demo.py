@@ -37,7 +37,8 @@ def run_demo(
     X_train, X_test, y_train, y_test = train_test_split(
         images, labels, test_size=0.3, stratify=labels, random_state=seed
     )
-    model = SVQVAE(architecture="conv", random_state=seed, verbose=verbose).fit(X_train, y_train)
+    # On validation folds as accurate as with the epochs of the defaults, in less than half of the time.
+    model = SVQVAE(architecture="conv", n_epochs=40, random_state=seed, verbose=verbose).fit(X_train, y_train)
     model.data_ |= {"command": command}
     model.save(folder)
     draw_digits(model, X_test, y_test, folder / "digits.png", seed)

@@ -18,7 +18,7 @@ from svqvae.model import inference
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
-N = 1000
+N, N_FITTED = 1000, 300
 rng = np.random.default_rng(0)
 y = rng.integers(0, 5, N)
 TABLE = rng.normal(size=(N, 30)) + rng.normal(size=(5, 30))[y]
@@ -65,7 +65,7 @@ def start(path: Path) -> Any:
 @pytest.mark.parametrize("name", MODELS)
 def test_onnx_runtime_agrees_with_the_estimator(name: str, tmp_path: Path) -> None:
     model, X = MODELS[name]
-    model.fit(X, y)
+    model.fit(X[:N_FITTED], y[:N_FITTED])
     graph = export_onnx(model, tmp_path / "deep" / "model.onnx")
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", onnx_graph.OPSET)]
     session = start(tmp_path / "deep" / "model.onnx")
