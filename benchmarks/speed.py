@@ -78,7 +78,7 @@ def race_data(data: str, plan: Plan) -> Path:
         X, y = speed_data.lincs_shaped()
     elif plan.is_quick:
         rng = np.random.default_rng(0)
-        X, y = rng.integers(256, size=(512, 28, 28), dtype=np.uint8), np.arange(512) % 10
+        X, y = rng.integers(256, size=(256, 28, 28), dtype=np.uint8), np.arange(256) % 10
     else:
         X, y = load_mnist()[:2]
     step = 20 if plan.is_quick and data == "lincs" else 1

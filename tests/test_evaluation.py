@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
 
-from svqvae import SVQVAE
+from svqvae import SVQVAE, evaluation
 from svqvae.data.images import read_idx
 from svqvae.data.simulate import plant_classes
 from svqvae.data.tables import from_anndata, read_table
@@ -39,8 +40,10 @@ def test_figures_equal_plain_numpy() -> None:
     assert quality.n_samples == 40
 
 
-def test_simulated_samples_are_judged_beside_plain_ways_to_simulate() -> None:
-    planted = plant_classes(3, 12, n_levels=2, sizes=(60, 90))
+def test_simulated_samples_are_judged_beside_plain_ways_to_simulate(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A tenth of the trees, for speed.
+    monkeypatch.setattr(evaluation, "RandomForestClassifier", lambda n, **rest: RandomForestClassifier(n // 10, **rest))
+    planted = plant_classes(4, 30, n_levels=2, sizes=(60, 90))
     train = np.arange(len(planted.y)) % 2 == 0
     model = SVQVAE(n_epochs=20, random_state=0).fit(planted.X[train], planted.y[train])
     parts = planted.X[train], planted.y[train], planted.X[~train], planted.y[~train]
