@@ -35,6 +35,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/out_of_core.py
 	$(BIN)/python benchmarks/gse70138_size.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/readme_table.py --write
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -1,6 +1,8 @@
 """The README does what it says."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,10 @@ def test_readme_gives_the_two_commands() -> None:
     text = README.read_text()
     assert "make demo" in text
     assert "make test" in text
+
+
+def test_measured_figures_are_those_of_the_benchmarks() -> None:
+    script = README.parent / "benchmarks" / "readme_table.py"
+    table = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stdout
+    assert table.count("\n") > 10
+    assert table in README.read_text(encoding="utf-8")
