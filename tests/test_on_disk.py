@@ -173,3 +173,13 @@ def test_a_sparse_matrix_on_disk_is_written_sparse(tmp_path: Path) -> None:
     found = anndata.read_h5ad(tmp_path / "b.h5ad").X
     assert sparse.issparse(found)
     assert (found != X).nnz == 0
+
+
+def test_the_commands_take_an_annotated_file_of_an_old_layout(tmp_path: Path, real_file) -> None:
+    cells = real_file("pbmc68k_reduced.h5ad")
+    fit = ("fit", cells, "--label", "bulk_labels", "--out", tmp_path / "run", "--epochs", 1, "--quiet", "--no-report")
+    assert run(*fit) == 0
+    assert run("annotate", tmp_path / "run", cells, "--out", tmp_path / "cells.h5ad", "--quiet") == 0
+    assert anndata.read_h5ad(tmp_path / "cells.h5ad").obsm["X_svqvae"].shape[0] == 700
+    with pytest.raises(ValueError, match=r"whose layout is that of anndata before 0\.7\. Rewrite it"):
+        open_table(cells, label="bulk_labels", on_disk=True)

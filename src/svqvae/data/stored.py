@@ -64,6 +64,13 @@ def open_table(
         raise ValueError(f"`--on-disk` must go with {', '.join(SUFFIXES)}; got {path}. Convert it, or leave that out.")
     if on_disk is False or suffix not in SUFFIXES or not path.exists():
         return read_table(path, label=label, group=group)
+    if suffix == ".h5ad" and _is_of_old_layout(path):
+        if on_disk:
+            raise ValueError(
+                f"`--on-disk` must go with files of today's AnnData; got {path}, whose layout is that of anndata before "
+                "0.7. Rewrite it: anndata.read_h5ad(old).write_h5ad(new)."
+            )
+        return read_table(path, label=label, group=group)
     adata = _open_gctx(path) if suffix == ".gctx" else _open_anndata(path)
     n_bytes = math.prod(adata.shape) * (adata.X.dtype.itemsize if adata.X is not None else 0)
     if not is_stored(adata.X) or (on_disk is None and n_bytes <= LARGE):
@@ -112,6 +119,16 @@ def _open_gctx(path: Path) -> "anndata.AnnData":
 
     contents = hdf5.read_contents(path)
     return anndata.AnnData(hdf5.open_matrix(path), contents.obs, contents.var)
+
+
+def _is_of_old_layout(path: Path) -> bool:
+    """Return whether this is HDF5 with annotations as one compound data set each."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        return isinstance(file.get("obs"), h5py.Dataset)
 
 
 def _open_anndata(path: Path) -> "anndata.AnnData":
