@@ -128,8 +128,20 @@ def test_figures_are_those_of_the_predictions(planted: Planted, found: Compariso
 def test_baselines_are_those_of_scikit_learn(planted: Planted, found: Comparison, name: str, classifier: Any) -> None:
     X, y, groups = planted
     for train, test in make_folds(y, groups, 3, 1):
-        expected = classifier.fit(X[train], y[train]).predict(X[test])
+        # Features differ in unit, so that all are brought to the same.
+        unit = X[train].std(0)
+        expected = classifier.fit(X[train] / unit, y[train]).predict(X[test] / unit)
         np.testing.assert_array_equal(found.predictions[name, 1].to_numpy()[test], expected)
+
+
+def test_features_of_one_unit_are_left_to_baselines_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    X = rng.normal(size=(60, 6)) * np.linspace(1, 4, 6) + y[:, None]
+    found = cross_validate(X, y, {"svqvae": tiny()}, n_folds=3, seeds=(0,))
+    for train, test in make_folds(y, None, 3, 0):
+        expected = NearestCentroid().fit(X[train], y[train]).predict(X[test])
+        np.testing.assert_array_equal(found.predictions["nearest class mean", 0].to_numpy()[test], expected)
 
 
 def test_every_sample_is_predicted_where_folds_differ_in_size() -> None:

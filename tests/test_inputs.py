@@ -44,7 +44,17 @@ def replaced(row: int, column: int, value: float) -> np.ndarray:
         (X, np.array([*Y[:19], np.nan], dtype=object), r"1 are NaN or infinite, the first in row 19"),
         (X, np.array([*Y[:19], 3], dtype=object), r"`y` must hold labels of one kind; got int and str_?"),
         (X, None, r"requires y to be passed"),
-        (X, np.linspace(0, 1, 20), r"Unknown label type"),
+        (
+            X,
+            np.linspace(0, 1, 20),
+            r"Unknown label type: continuous\. `y` must hold classes; got 0\.0 and others\. Name",
+        ),
+        (X, [f"id{k}" for k in range(20)], r"`y` must have classes of several samples; got 20 classes of one each"),
+        (
+            pd.DataFrame(replaced(3, 2, np.nan), columns=["a", "b", "c", "d"]).replace({"d": {X[5, 3]: np.inf}}),
+            Y,
+            r"got 2 NaN or infinite cells, .*, feature 'c'\. 2 features have such cells: 'c', 'd'\. Impute",
+        ),
     ],
 )
 def test_data_that_cannot_be_learnt_from_are_refused(data: Any, labels: Any, message: str) -> None:

@@ -110,7 +110,7 @@ def test_gene_sets_find_their_class(folder: Path, tmp_path: Path, capsys) -> Non
     ("arguments", "message"),
     [
         (["new.csv", "--by", "kid"], "`by` must be a column of"),
-        (["new.csv", "--by", "kid"], "The closest names are 'kind'"),
+        (["new.csv", "--by", "kid"], "The closest name is 'kind'"),
         (["new.csv", "--method", "mean"], "`method` must be 'code' or 'profile'; got 'mean'"),
         (["new.csv", "--top", "0"], "`top` must be a whole number of at least 1; got 0"),
         (["sets.gmt", "--by", "kind"], "`--by` must go with a data file; got 'kind'"),

@@ -22,6 +22,8 @@ AnyRows = Rows | StoredRows
 
 # Rows in memory that are worked on at a time, and bytes of rows on disk.
 CHUNK, MAX_BYTES = 8192, 1 << 24
+# Samples from which on labels that stand once each are taken for names of samples.
+MANY = 20
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,11 @@ def check_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], NDArray[n
     if y.dtype == object and 0 < sum(isinstance(label, str) for label in y) < len(y):
         kinds = sorted({type(label).__name__ for label in y})
         raise ValueError(f"`y` must hold labels of one kind; got {' and '.join(kinds)}. Make all of them strings.")
-    check_classification_targets(y)
+    try:
+        check_classification_targets(y)
+    except ValueError as error:
+        told = f"{str(error).split('.')[0]}. `y` must hold classes; got {y[0]!s} and others."
+        raise ValueError(f"{told} Name a column of classes, or sort the values into some.") from error
     if y.dtype.kind not in "biufUSO":
         raise ValueError(f"`y` must hold text, numbers or booleans; got {y.dtype}. Turn the labels into text.")
     if len(y) != n_samples:
@@ -165,6 +171,11 @@ def check_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], NDArray[n
     if len(classes) < 2:
         raise ValueError(
             f"`y` must hold at least 2 classes; got 1 class, {str(classes[0])!r}. Nothing can be told apart."
+        )
+    if len(classes) == len(y) >= MANY:
+        raise ValueError(
+            f"`y` must have classes of several samples; got {len(classes)} classes of one each. Is this an identifier? "
+            "Name the column of the classes."
         )
     return classes, index.astype(np.int64)
 
@@ -288,9 +299,12 @@ def _check_finite(rows: Rows, names: NDArray[np.object_] | None, start: int = 0)
         return
     row, column = np.argwhere(is_bad)[0]
     name = repr(names[column]) if names is not None else str(column)
+    features = np.flatnonzero(is_bad.any(axis=0))
+    which = f": {list_some(names[features])}" if names is not None else ""
+    spread = f"{len(features)} features have such cells{which}. " if len(features) > 1 else ""
     raise ValueError(
         f"`X` must be finite; got {is_bad.sum()} NaN or infinite cells, the first ({rows[row, column]}) in row "
-        f"{start + row}, feature {name}. Impute them, or drop the rows or features."
+        f"{start + row}, feature {name}. {spread}Impute them, or drop the rows or features."
     )
 
 

@@ -14,7 +14,7 @@ from svqvae.cross_validation import Comparison, OnFit, cross_validate
 from svqvae.data.l1000 import OnRead, Selection, read_signatures
 from svqvae.data.pcl import PCL
 from svqvae.data.rows import StoredRows, stored_rows
-from svqvae.data.tables import from_anndata
+from svqvae.data.tables import closest, from_anndata
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation import Quality, held_out_quality
@@ -189,7 +189,8 @@ def drop_features(adata: "AnnData", names: list[str]) -> "AnnData":
     unknown = [name for name in names if name not in adata.var_names]
     if unknown:
         raise ValueError(
-            f"`--ignore` must name a feature; got {unknown[0]!r}. Features are {list_some(adata.var_names)}."
+            f"`--ignore` must name a feature; got {unknown[0]!r}. {closest(unknown[0], adata.var_names)}features are "
+            f"{list_some(adata.var_names)}."
         )
     if not names:
         return adata

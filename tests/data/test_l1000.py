@@ -231,7 +231,7 @@ def test_values_that_are_none_are_refused(files: Files, bad: float) -> None:
         ({"multiple": "all"}, "`multiple` must be one of 'drop', 'first', 'duplicate'; got 'all'."),
         ({"min_per_class": 0}, "`min_per_class` must be 1 or more; got 0."),
         ({"min_compounds": 0}, "`min_compounds` must be 1 or more; got 0."),
-        ({"cells": ["A357"]}, "`cells` must be cell lines of the signatures; got 'A357'. The closest names are 'A375'"),
+        ({"cells": ["A357"]}, "`cells` must be cell lines of the signatures; got 'A357'. The closest name is 'A375'"),
         ({"min_per_class": 99}, "the selection must leave signatures; got none: 61 signatures .* Ask for less."),
         ({"exclude": [f"b{k}" for k in range(8)]}, "the selection must leave signatures; got none: .* Ask for less."),
     ],

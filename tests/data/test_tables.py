@@ -69,11 +69,41 @@ def test_a_misspelt_column_is_answered_with_the_closest(tmp_path, role):
     header = "sample,kind," + ",".join(f"g{i}" for i in range(6))
     path = write(tmp_path, header + "\nx,T" + ",1" * 6 + "\n")
     message = (
-        rf"`{role}` must be a column of .*cells.csv; got 'Knd'. The closest names are 'kind'; "
+        rf"`{role}` must be a column of .*cells.csv; got 'Knd'. The closest name is 'kind'; "
         r"columns are 'kind', 'g0', 'g1', 'g2', 'g3' \(\+2 more\)\."
     )
     with pytest.raises(ValueError, match=message):
         read_table(path, **{role: "Knd"})
+
+
+def test_a_table_with_semicolons_is_told(tmp_path):
+    with pytest.raises(ValueError, match=r"must have its columns separated by commas .*; got .* with semicolons"):
+        read_table(write(tmp_path, "kind;a;b\nT;1;2\n"), label="kind")
+
+
+def test_decimal_commas_are_refused(tmp_path):
+    content = 'kind,a,b\nT,"1,5",2\nB,,3\nB,"-0,25",3\n'
+    with pytest.raises(
+        ValueError, match=r"decimal point; got .*, where column 'a' has commas, such as '1,5'\. Replace"
+    ):
+        read_table(write(tmp_path, content), label="kind")
+
+
+@pytest.mark.parametrize(("name", "start"), [("number", 1), ("sample_id", 7)])
+def test_a_column_of_identifiers_is_warned_of(tmp_path, name, start):
+    step = 1 if name == "number" else 13
+    rows = "".join(f"T,{start + step * k},{k % 3}\n" for k in range(12))
+    with pytest.warns(
+        UserWarning, match=rf"Column '{name}' of cells.csv .* looks like an identifier: .*--ignore '{name}'"
+    ):
+        adata = read_table(write(tmp_path, f"kind,{name},a\n{rows}"), label="kind")
+    assert adata.n_vars == 2
+
+
+def test_whole_numbers_that_differ_are_no_identifiers(tmp_path, recwarn):
+    rows = "".join(f"T,{k * k},{k % 3}\n" for k in range(12))
+    read_table(write(tmp_path, f"kind,count,a\n{rows}"), label="kind")
+    assert not recwarn.list
 
 
 def test_a_column_like_no_other_is_answered_with_the_columns(tmp_path):
@@ -178,7 +208,7 @@ def test_h5ad_is_read_as_it_was_written(tmp_path):
     adata = read_table(tmp_path / "t.h5ad", label="kind", group="donor")
     np.testing.assert_array_equal(adata.X, annotated().X)
     with pytest.raises(
-        ValueError, match=r"`label` must be a column of .*t.h5ad; got 'knd'. The closest names are 'kind'"
+        ValueError, match=r"`label` must be a column of .*t.h5ad; got 'knd'. The closest name is 'kind'"
     ):
         read_table(tmp_path / "t.h5ad", label="knd")
 

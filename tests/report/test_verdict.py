@@ -33,7 +33,7 @@ def doubts(summary) -> str:
     "low, high, headline",
     [
         (0.01, 0.1, "Better than the plain methods"),
-        (-0.05, 0.05, "As good as the best plain method"),
+        (-0.05, 0.05, "Not told apart from the best plain method"),
         (-0.1, -0.01, "A plain method does better"),
     ],
 )

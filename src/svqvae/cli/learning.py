@@ -23,12 +23,16 @@ from svqvae.cli.reporting import command_line, report_files, try_report
 from svqvae.printing import print_comparison, print_json, print_quality, print_verdict, say, verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from anndata import AnnData
 
     from svqvae.estimator import SVQVAE
     from svqvae.evaluation import Quality
 
 DEFAULT_FOLDS = 5
+# Files in which annotations stand apart from the features.
+ANNOTATED = {".h5ad", ".zarr", ".gctx", ".gct"}
 TITLES = {"training": "Training samples", "held_out": "Samples held out to watch training"}
 
 commands = typer.Typer()
@@ -117,6 +121,8 @@ def fit(
 
         adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
     quiet |= not is_first()
+    if not (quiet or as_json or resume) and (out / "run.json").is_file():
+        say(f"{out} holds a run, which the new one will replace.")
     if architecture is None:
         architecture = "conv" if "image_shape" in adata.uns else "dense"
     settings = {
@@ -142,7 +148,8 @@ def fit(
     if not is_first():
         return
     if not (quiet or as_json):
-        _print_fit(adata, model, qualities, group)
+        notes = [] if ANNOTATED & set(data.suffixes) else adata.obs.columns.drop([label, *([group] if group else [])])
+        _print_fit(adata, model, qualities, group, notes)
         say(f"Run: {out}")
     page = None
     if with_report:
@@ -170,11 +177,19 @@ def _read_unlabelled(path: Path | None, group: str | None, ignore: list[str] | N
     return drop_features(read_table(path, group=group), ignore or [])
 
 
-def _print_fit(adata: "AnnData", model: "SVQVAE", qualities: "dict[str, Quality]", group: str | None) -> None:
+def _print_fit(
+    adata: "AnnData",
+    model: "SVQVAE",
+    qualities: "dict[str, Quality]",
+    group: str | None,
+    notes: "Collection[str]",
+) -> None:
     from svqvae.data.text import list_some
 
     say(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
     say(f"{adata.n_vars} features: {list_some(adata.var_names)}")
+    if len(notes):
+        say(f"Columns of text, which are no features: {list_some(notes)}")
     for name, quality in qualities.items():
         print_quality(TITLES[name], quality)
     if "held_out" not in qualities:

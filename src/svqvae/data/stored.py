@@ -67,8 +67,8 @@ def open_table(
     if suffix == ".h5ad" and _is_of_old_layout(path):
         if on_disk:
             raise ValueError(
-                f"`--on-disk` must go with files of today's AnnData; got {path}, whose layout is that of anndata before "
-                "0.7. Rewrite it: anndata.read_h5ad(old).write_h5ad(new)."
+                f"`--on-disk` must go with files of today's AnnData; got {path}, whose layout is that of anndata "
+                "before 0.7. Rewrite it: anndata.read_h5ad(old).write_h5ad(new)."
             )
         return read_table(path, label=label, group=group)
     adata = _open_gctx(path) if suffix == ".gctx" else _open_anndata(path)

@@ -35,6 +35,10 @@ _SUPPORTED = (
 )
 
 
+# Rows from which on whole numbers that count them are no chance.
+MANY = 10
+
+
 @dataclass(frozen=True)
 class Table:
     """What a model is fitted to, taken out of AnnData.
@@ -211,6 +215,8 @@ def _annotated(frame: pd.DataFrame, ids: list[str] | None, roles: Mapping[str, s
         if name not in roles.values() and (pd.api.types.is_numeric_dtype(dtype) or _holds_numbers(frame[name]))
     ]
     known = set(features)
+    for name in features:
+        _warn_of_identifiers(frame[name], name, path)
     annotations = [name for name in columns if name not in known]
     for name in annotations:
         if name not in roles.values():
@@ -248,7 +254,15 @@ def _holds_numbers(column: "pd.Series[Any]") -> bool:
 
 
 def _refuse_mostly_numbers(column: "pd.Series[Any]", names: "pd.Index[str]", path: Path) -> None:
-    if not is_text(column) or number_share(column) < MOSTLY:
+    if not is_text(column):
+        return
+    filled = column.dropna()
+    if number_share(filled.str.replace(r"^(-?\d+),(\d+)$", r"\1.\2", regex=True)) == 1.0 != number_share(filled):
+        raise ValueError(
+            f"`path` must have numbers with a decimal point; got {path}, where column {str(column.name)!r} has commas, "
+            f"such as {filled.iloc[0]!r}. Replace them, or remove the column."
+        )
+    if number_share(column) < MOSTLY:
         return
     is_bad = column.notna().to_numpy() & pd.to_numeric(column, errors="coerce").isna().to_numpy()
     if is_bad.any():
@@ -257,6 +271,20 @@ def _refuse_mostly_numbers(column: "pd.Series[Any]", names: "pd.Index[str]", pat
             f"`path` must have columns of numbers or of text; got {path}, where column {str(column.name)!r} holds "
             f"numbers but for {is_bad.sum()} of {len(column)} cells, first {column.iloc[row]!r} in data row {row + 1} "
             f"(sample {names[row]!r}). Correct or empty such cells, or remove the column."
+        )
+
+
+def _warn_of_identifiers(column: "pd.Series[Any]", name: str, path: Path) -> None:
+    """Warn of a column that counts the rows, or that is called an id and has another whole number in each."""
+    if not pd.api.types.is_integer_dtype(column.dtype) or len(column) < MANY:
+        return
+    counts_rows = int(column.max()) - int(column.min()) == len(column) - 1
+    is_called_id = name.lower() == "id" or name.lower().endswith(("_id", " id", ".id"))
+    if (counts_rows or is_called_id) and column.is_unique:
+        warnings.warn(
+            f"Column {name!r} of {path.name} is taken as a feature but looks like an identifier: whole numbers, each "
+            f"once. Leave it out with --ignore {name!r}, or remove it.",
+            stacklevel=2,
         )
 
 
@@ -302,7 +330,8 @@ def closest(name: str, names: Iterable[str]) -> str:
     """Return the start of a sentence that names the closest of some names."""
     by_lower_case = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)
-    return f"The closest names are {list_some(by_lower_case[match] for match in close)}; " if close else "The "
+    found = list_some(by_lower_case[match] for match in close)
+    return f"The closest {'name is' if len(close) == 1 else 'names are'} {found}; " if close else "The "
 
 
 def _matrix(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | spmatrix | sparray | StoredRows:

@@ -131,7 +131,12 @@ def told_in_a_sentence(path: Path, what: str) -> Iterator[None]:
 
 
 def require_sound_header(names: list[str], path: Path) -> None:
-    """Refuse repeated column names, and columns without a name but for the first."""
+    """Refuse repeated column names, columns without a name but for the first, and another separator."""
+    if len(names) == 1 and ";" in names[0]:
+        raise ValueError(
+            f"`path` must have its columns separated by commas (.csv) or tabs (.tsv, .txt); got {path} with "
+            "semicolons. Save it with the separator of its suffix."
+        )
     repeated = pd.Index(names)[pd.Index(names).duplicated()].unique()
     if len(repeated):
         raise ValueError(

@@ -32,8 +32,8 @@ def summarise_classes(atlas: ClassAtlas, health: pd.DataFrame) -> list[dict[str,
     list of dict
         ``name``; ``count``, training samples; ``weight``, how much of its own decoded code the profile keeps after
         rare classes were drawn toward the others; ``flags``, what is wrong with the code; ``up`` and ``down``: the
-        features that differ most from all other samples, each with difference, interval and q; ``n_up`` and
-        ``n_down``: features with q ≤ 0.05, or None where q is not known.
+        features that differ most from all other samples, each with difference, interval, q and ``unit``, a standard
+        deviation; ``n_up`` and ``n_down``: features with q ≤ 0.05, or None where q is not known.
     """
     is_table = len(atlas.sample_shape) < 2
     return [
@@ -60,6 +60,8 @@ def _features(atlas: ClassAtlas, k: int, is_table: bool) -> dict[str, Any]:
     by = ranking(table)
     is_known = by == "t"
     sure = table["q"] <= MAX_Q
+    units = dict(zip(atlas.feature_names, np.broadcast_to(atlas.scale, len(atlas.feature_names)).tolist(), strict=True))
+    table["unit"] = [units[name] for name in table.index]
     return {
         "up": _top(table[table[by] > 0]) if is_table else [],
         "down": _top(table[table[by] < 0]) if is_table else [],
@@ -69,6 +71,6 @@ def _features(atlas: ClassAtlas, k: int, is_table: bool) -> dict[str, Any]:
 
 
 def _top(table: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = table.head(N_FEATURES)[["difference", "low", "high", "q"]]
+    rows = table.head(N_FEATURES)[["difference", "low", "high", "q", "unit"]]
     records: list[dict[str, Any]] = rows.assign(feature=rows.index.astype(str)).to_dict("records")  # type: ignore[assignment]
     return records

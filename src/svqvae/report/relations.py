@@ -42,8 +42,8 @@ def summarise_relations(
         ``metric``; ``n_resamples``; ``is_corrected``, whether what chance adds to distances is taken off; ``order`` of
         the classes in the tree; ``distances``, classes in the order of the atlas; ``closest`` and ``farthest`` pair;
         ``surest``, the edge of most support, or None where none has half;
-        ``nearest``, for each class a list of class, distance, support; ``nodes``, ``edges`` and ``n_communities`` of
-        the network; ``merges`` and ``newick`` of the tree; ``agreement`` of metrics and spaces.
+        ``nearest``, for each class a list of class, distance, support of being the nearest; ``nodes``, ``edges`` and
+        ``n_communities`` of the network; ``merges`` and ``newick`` of the tree; ``agreement`` of metrics and spaces.
     """
     metric, n_classes = atlas.default_metric, len(atlas.classes)
     n_resamples = n_resamples if atlas.profile_spread is not None else 0
@@ -52,7 +52,8 @@ def summarise_relations(
         warnings.filterwarnings("ignore", "Decoded codes miss the means")
         distances = atlas.distances(metric).to_numpy()
         k = min(N_NEAREST, n_classes - 1)
-        nearest = atlas.nearest(k, metric, n_resamples=n_resamples, on_resample=progress("nearest classes"))
+        # Support of each is that of being the nearest, so that those of a class add up to 1 at most.
+        nearest = atlas.nearest(k, metric, among=1, n_resamples=n_resamples, on_resample=progress("nearest classes"))
         network = atlas.network(N_JOINED, metric, n_resamples=n_resamples, on_resample=progress("network"))
         tree = atlas.tree(metric, n_resamples=n_resamples, on_resample=progress("tree"))
         agreement = atlas.agreement()

@@ -104,7 +104,7 @@ def judge_accuracy(summary: dict[str, Any]) -> tuple[str, str]:
     if kind == "samples":
         beside += " Whether the model was trained on these samples is not known."
     if kind == "held_out":
-        beside += " They had a say in when training stopped."
+        beside += " These samples also had a say in when training stopped."
     return headline, f"{told}; {beside}"
 
 
@@ -129,7 +129,7 @@ def compare(summary: dict[str, Any], kind: str) -> tuple[str, str]:
         return "Better than the plain methods", f"{told}svqvae is better by {interval}."
     if high < 0:
         return "A plain method does better", f"{told}svqvae is worse by {interval}."
-    return "As good as the best plain method", f"{told}A difference of {interval} may be chance."
+    return "Not told apart from the best plain method", f"{told}A difference of {interval} may be chance."
 
 
 def judge_pictures(summary: dict[str, Any]) -> str:
@@ -159,7 +159,8 @@ def distrusted(summary: dict[str, Any]) -> list[dict[str, str]]:
     """Return what is to be distrusted, the weightiest first: what, and why."""
     found = [*_evidence_doubts(summary), *_class_doubts(summary), *_relation_doubts(summary)]
     if summary["quality"]:
-        found.append(("Probabilities of classes", "Not calibrated: where training samples are few, they are too sure."))
+        why = "Not calibrated: they rank samples, but of those with 0.8 more or fewer than 80 % may be right."
+        found.append(("Probabilities of classes", why))
     return [{"what": what, "why": why} for what, why in found]
 
 

@@ -186,7 +186,7 @@
   function contrast(a, b) {
     const rows = packed.features.map((feature, j) => {
       const difference = decoded[a * n + j] - decoded[b * n + j];
-      const row = { feature, difference: difference * scale[j], t: null, p: null, q: null, low: null, high: null };
+      const row = { feature, difference: difference * scale[j], unit: scale[j], t: null, p: null, q: null, low: null, high: null };
       if (variances !== null) {
         const va = variances[a * n + j], vb = variances[b * n + j], v = va + vb;
         const degrees = (v * v) / ((va * va) / packed.degrees[a] + (vb * vb) / packed.degrees[b]);
@@ -237,7 +237,7 @@
     if (packed.shape !== null) { drawDifference(a, b); return; }
     const up = rows.filter((row) => row.difference > 0).slice(0, MOST), down = rows.filter((row) => row.difference < 0).slice(0, MOST);
     const shown = up.concat(down).map(withInterval);
-    const most = Math.max(...shown.flatMap((row) => [row.difference, row.low || 0, row.high || 0]).map(Math.abs), 1e-12);
+    const most = Math.max(...shown.flatMap((row) => [row.difference, row.low || 0, row.high || 0].map((value) => Math.abs(value / row.unit))), 1e-12);
     shown.forEach((row) => lines.append(line(row, most)));
   }
   function sayContrast(rows) {
@@ -252,7 +252,8 @@
     head.scope = "row";
     head.title = row.feature;
     const span = element("span", undefined, "span " + (row.difference > 0 ? "up" : "down")), bar = element("i"), dot = element("b");
-    const place = (value) => 50 + (49 * value) / most;
+    const place = (value) => 50 + (49 * value) / (most * row.unit);
+    if (row.q !== null && row.q > 0.05) made.className = "unsure";
     const low = row.low === null ? row.difference : row.low, high = row.high === null ? row.difference : row.high;
     bar.style.left = place(low) + "%"; bar.style.width = place(high) - place(low) + "%"; dot.style.left = place(row.difference) + "%";
     span.setAttribute("aria-hidden", "true");
