@@ -104,6 +104,23 @@ def size() -> list[tuple[str, str, str]]:
     return [("Does GSE70138 fit into memory? `svqvae l1000`", ours, f"{run['file_gb']} GB of files")]
 
 
+def speed() -> list[tuple[str, str, str]]:
+    """Return how much faster than the notebooks' loop the published networks train."""
+    table = picked("speed", part="lincs", method="svqvae published", precision="32-true").sort_values("ratio")
+    first, best = table[table["batch"] == 256].iloc[0], table.iloc[-1]
+    ours = f"{first['ratio']:.1f} × ({first['ratio_min']:.1f} to {first['ratio_max']:.1f}); "
+    ours += f"{best['ratio']:.1f} × in batches of {best['batch']:,.0f}"
+    return [("How fast are the published networks trained at LINCS's size?", ours, "1, the notebooks' loop")]
+
+
+def disk() -> list[tuple[str, str, str]]:
+    """Return what a fit of a million signatures that stay on disk takes."""
+    table = picked("out_of_core")
+    most = table.loc[table["n_samples"].idxmax()]
+    ours = f"{most['peak_gb']:.1f} GB of memory"
+    return [("Do a million signatures have to fit into memory? `fit --on-disk`", ours, "3.9 GB of files")]
+
+
 ROWS: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "default_mnist.py": digits,
     "published_mnist.py": published,
@@ -112,6 +129,8 @@ ROWS: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "simulation.py": simulation,
     "confidence.py": confidence,
     "gse70138_size.py": size,
+    "speed.py": speed,
+    "out_of_core.py": disk,
 }
 
 
