@@ -117,7 +117,7 @@ def test_commands_take_them_from_a_file(
     data: dict[str, Array], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     names = [f"g{j}" for j in range(P)]
-    table = pd.DataFrame(data["X"], columns=names).assign(kind=[f"k{k}" for k in data["y"]], drug=range(40))
+    table = pd.DataFrame(data["X"], columns=names).assign(kind=[f"k{k}" for k in data["y"]], drug=np.arange(40) * 7)
     table.to_csv(tmp_path / "t.csv", index_label="sample")
     others = pd.DataFrame(data["others"], columns=names).assign(drug=data["groups"])
     others.to_csv(tmp_path / "u.csv", index_label="sample")
