@@ -1,5 +1,6 @@
 """The data of the speed benchmark: MNIST, and signatures of the shape of the published LINCS data."""
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ N_SIGNATURES, N_CLASSES, N_GENES = 9769, 75, 978
 SIZES = (10, 545)
 
 
+@functools.cache
 def lincs_shaped() -> tuple[Array, Array]:
     """Return simulated signatures (9769, 978), clipped to ±10, and their classes, 75 of 10 to 545 signatures.
 

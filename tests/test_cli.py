@@ -90,6 +90,18 @@ def test_samples_held_out_make_sets_promise_coverage(csv: Path, folder: Path, tm
     assert "are unlike all known classes (novelty_p <= 0.05)" in told
 
 
+def test_fit_tells_what_it_leaves_out_and_what_it_replaces(csv: Path, tmp_path: Path, capsys) -> None:
+    pd.read_csv(csv).assign(site="here").to_csv(tmp_path / "t.csv", index=False)
+    call = ("fit", tmp_path / "t.csv", "--label", "kind", "--group", "batch", "--epochs", 3, "--no-report")
+    call = (*call, "--out", tmp_path / "run")
+    assert run(*call) == 0
+    out = capsys.readouterr().out
+    assert "Columns of text, which are no features: 'site'" in out
+    assert "holds a run" not in out
+    assert run(*call) == 0
+    assert "holds a run, which the new one will replace." in capsys.readouterr().out.replace("\n", " ")
+
+
 def test_quiet_prints_nothing_and_loud_prints_the_table(csv: Path, tmp_path: Path, capsys) -> None:
     arguments = ["fit", csv, "--label", "kind", "--epochs", "2", "--out"]
     run(*arguments, tmp_path / "quiet", "--quiet")

@@ -8,7 +8,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from svqvae import SVQVAE
 
 # Few epochs, for speed.
-MODELS = [SVQVAE(n_epochs=8), SVQVAE(objective="published", n_epochs=8)]
+MODELS = [SVQVAE(n_epochs=8, batch_size=64), SVQVAE(objective="published", n_epochs=8, batch_size=64)]
 
 
 @pytest.mark.filterwarnings("ignore::svqvae.atlas.health.CodeHealthWarning")

@@ -20,7 +20,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from svqvae.data.scaling import ONE_UNIT, log_shares
+from svqvae.data.scaling import fit_scaling, log_shares
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
 from svqvae.inputs import Rows, Unpacked, check_groups, check_labels, check_rows, check_units, dense
@@ -306,7 +306,8 @@ def _fit_all(
     overall = data.class_means(train, np.zeros(len(train))).to_numpy()
     of_all = pd.DataFrame(np.repeat(overall, len(means), axis=0), index=means.index)
     tables = {"nearest class mean": means, "majority": of_all}
-    unit = 1.0 if data.is_counts or rows.ndim > 2 else _units(flat[train])
+    # Images and logarithms of shares have one unit; of tables, the model's own rule tells.
+    unit = fit_scaling(flat[train], "none" if data.is_counts or rows.ndim > 2 else "standard").scale
     for name, classifier in baselines(len(train), flat.shape[1], seed).items():
         with warnings.catch_warnings():
             # Of a class of a single sample the shrunken covariance is the shrinkage's target, as it should be.
@@ -315,15 +316,6 @@ def _fit_all(
         errors = _profile_errors(tables[name], held_out, scaler) if name in tables else np.empty(0)
         found.append((name, classifier.predict(flat[test] / unit), errors))
     return found
-
-
-def _units(rows: NDArray[np.float64]) -> NDArray[np.float64] | float:
-    """Return the standard deviation of each feature, or 1 where they share a unit by the rule of the model."""
-    spreads = rows.std(0)
-    varying = spreads[spreads > 0]
-    if not len(varying) or varying.max() <= ONE_UNIT * varying.min():
-        return 1.0
-    return np.asarray(np.where(spreads > 0, spreads, 1.0))
 
 
 def _profile_errors(profiles: pd.DataFrame, held_out: pd.DataFrame, scaler: StandardScaler) -> NDArray[np.float64]:

@@ -37,7 +37,7 @@ def run_demo(
     X_train, X_test, y_train, y_test = train_test_split(
         images, labels, test_size=0.3, stratify=labels, random_state=seed
     )
-    # On validation folds as accurate as with the epochs of the defaults, in less than half of the time.
+    # Fewer epochs than by default: a demonstration must not take minutes.
     model = SVQVAE(architecture="conv", n_epochs=40, random_state=seed, verbose=verbose).fit(X_train, y_train)
     model.data_ |= {"command": command}
     model.save(folder)

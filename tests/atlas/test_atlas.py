@@ -58,6 +58,8 @@ def test_nearest_has_the_columns_of_the_contract_and_k_rows_a_class(atlas: Class
     assert list(table.columns) == ["class", "nearest", "distance", "support"]
     assert list(table["class"]) == [name for name in atlas.names for _ in range(2)]
     assert table["support"].between(0, 1).all()
+    assert (table.groupby("class")["support"].sum() <= 1).all()
+    assert list(table["support"][::2]) == list(atlas.nearest(n_resamples=50)["support"])
     distances = atlas.distances()
     for row in table.itertuples(index=False):
         assert row.distance == distances.loc[row[0], row.nearest]

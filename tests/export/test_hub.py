@@ -64,6 +64,7 @@ def test_a_run_folder_may_get_its_card_in_place(run: Path) -> None:
     (run / "README.md").unlink()
 
 
+@pytest.mark.filterwarnings("ignore::svqvae.atlas.health.CodeHealthWarning")
 def test_networks_of_ones_own_are_asked_for(tmp_path: Path) -> None:
     pair = (nn.Linear(6, 4), nn.Linear(4, 6))
     SVQVAE(architecture=pair, latent_dim=4, n_epochs=1, random_state=0).fit(X, y).save(tmp_path / "run")

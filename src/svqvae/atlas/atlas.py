@@ -181,7 +181,6 @@ class ClassAtlas:
         metric: str = "mahalanobis",
         space: str = "profile",
         *,
-        among: int | None = None,
         hubness_aware: bool = False,
         n_resamples: int = N_RESAMPLES,
         random_state: int = 0,
@@ -196,8 +195,6 @@ class ClassAtlas:
             Number of nearest classes.
         metric, space
             As in `distances`.
-        among
-            What support counts: being one of so many nearest classes; None stands for k.
         hubness_aware
             Whether a class that is near to everything counts as further off.
         n_resamples
@@ -212,13 +209,12 @@ class ClassAtlas:
         Returns
         -------
         pandas.DataFrame
-            ``class``, ``nearest``, ``distance`` and ``support``: how often a second study of the same sizes would
-            have it among the nearest, NaN without resamples or where the spread within classes is not known; with
-            refits also ``refit_support``, in how many of them it is.
+            ``class``, ``nearest``, ``distance`` and ``support``: how often it would be the nearest in a second study of
+            the same sizes, so that those of a class add up to 1 at most; NaN without resamples or where the spread
+            within classes is not known. With refits also ``refit_support``: in how many of them it is the nearest.
         """
         if not isinstance(k, int | np.integer) or not 1 <= k < len(self.classes):
             raise ValueError(f"`k` must be from 1 to {len(self.classes) - 1}, one less than the classes; got {k!r}.")
-        among = k if among is None else among
         room = self._space(metric, space)
         values = room.dissimilarities()
         partners = relations.nearest_partners(values, k, hubness_aware)
@@ -228,12 +224,12 @@ class ClassAtlas:
                 "class": np.repeat(self.classes, k),
                 "nearest": self.classes[partners.ravel()],
                 "distance": np.maximum(np.take_along_axis(values, partners, 1), 0).ravel(),
-                "support": relations.nearest_support(partners, drawn, among, hubness_aware).ravel(),
+                "support": relations.nearest_support(partners, drawn, hubness_aware).ravel(),
             }
         )
         if refits:
             others = self._refitted(refits, metric, space)
-            table["refit_support"] = relations.nearest_support(partners, others, among, hubness_aware).ravel()
+            table["refit_support"] = relations.nearest_support(partners, others, hubness_aware).ravel()
         return table
 
     def pairs(

@@ -39,12 +39,12 @@ def nearest_partners(dissimilarities: Array, k: int, is_hubness_aware: bool = Fa
     return np.asarray(np.argsort(values, axis=1, kind="stable")[:, :k])
 
 
-def nearest_support(partners: Index, drawn: Iterable[Array], among: int, is_hubness_aware: bool) -> Array:
-    """Return how often each of k classes is among so many nearest, (n_classes, k); NaN if nothing was drawn."""
+def nearest_support(partners: Index, drawn: Iterable[Array], is_hubness_aware: bool) -> Array:
+    """Return how often each of the k nearest classes is the nearest, (n_classes, k); NaN if nothing was drawn."""
     hits, n_drawn = np.zeros((len(partners), len(partners))), 0
     own = np.arange(len(partners))[:, None]
     for values in drawn:
-        hits[own, nearest_partners(values, among, is_hubness_aware)] += 1
+        hits[own, nearest_partners(values, 1, is_hubness_aware)] += 1
         n_drawn += 1
     return np.asarray(hits[own, partners] / n_drawn if n_drawn else np.full(partners.shape, np.nan))
 

@@ -121,7 +121,7 @@ def fit(
 
         adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
     quiet |= not is_first()
-    if not (quiet or as_json or resume) and (out / "run.json").is_file():
+    if not (quiet or as_json or resume) and any(path.is_file() for path in run_files(out)):
         say(f"{out} holds a run, which the new one will replace.")
     if architecture is None:
         architecture = "conv" if "image_shape" in adata.uns else "dense"

@@ -215,8 +215,7 @@ def _annotated(frame: pd.DataFrame, ids: list[str] | None, roles: Mapping[str, s
         if name not in roles.values() and (pd.api.types.is_numeric_dtype(dtype) or _holds_numbers(frame[name]))
     ]
     known = set(features)
-    for name in features:
-        _warn_of_identifiers(frame[name], name, path)
+    _warn_of_identifiers(frame[features], path)
     annotations = [name for name in columns if name not in known]
     for name in annotations:
         if name not in roles.values():
@@ -257,7 +256,8 @@ def _refuse_mostly_numbers(column: "pd.Series[Any]", names: "pd.Index[str]", pat
     if not is_text(column):
         return
     filled = column.dropna()
-    if number_share(filled.str.replace(r"^(-?\d+),(\d+)$", r"\1.\2", regex=True)) == 1.0 != number_share(filled):
+    with_points = filled.str.replace(r"^(-?\d+),(\d+)$", r"\1.\2", regex=True)
+    if number_share(filled) < 1 and number_share(with_points) == 1:
         raise ValueError(
             f"`path` must have numbers with a decimal point; got {path}, where column {str(column.name)!r} has commas, "
             f"such as {filled.iloc[0]!r}. Replace them, or remove the column."
@@ -274,18 +274,20 @@ def _refuse_mostly_numbers(column: "pd.Series[Any]", names: "pd.Index[str]", pat
         )
 
 
-def _warn_of_identifiers(column: "pd.Series[Any]", name: str, path: Path) -> None:
-    """Warn of a column that counts the rows, or that is called an id and has another whole number in each."""
-    if not pd.api.types.is_integer_dtype(column.dtype) or len(column) < MANY:
+def _warn_of_identifiers(features: pd.DataFrame, path: Path) -> None:
+    """Warn of columns that count the rows, or that are called an id and have another whole number in each."""
+    if len(features) < MANY:
         return
-    counts_rows = int(column.max()) - int(column.min()) == len(column) - 1
-    is_called_id = name.lower() == "id" or name.lower().endswith(("_id", " id", ".id"))
-    if (counts_rows or is_called_id) and column.is_unique:
-        warnings.warn(
-            f"Column {name!r} of {path.name} is taken as a feature but looks like an identifier: whole numbers, each "
-            f"once. Leave it out with --ignore {name!r}, or remove it.",
-            stacklevel=2,
-        )
+    whole = features.select_dtypes("integer")
+    counts_rows = (whole.max() - whole.min() == len(whole) - 1).to_numpy(dtype=bool)
+    is_called_id = whole.columns.str.lower().str.contains(r"(?:^|[_ .])id$")
+    for name in whole.columns[counts_rows | is_called_id]:
+        if whole[name].is_unique:
+            warnings.warn(
+                f"Column {name!r} of {path.name} is taken as a feature but looks like an identifier: whole numbers, "
+                f"each once. Leave it out with --ignore {name!r}, or remove it.",
+                stacklevel=2,
+            )
 
 
 def _numbers(frame: pd.DataFrame) -> npt.NDArray[Any]:

@@ -36,13 +36,14 @@ def summarise_classes(atlas: ClassAtlas, health: pd.DataFrame) -> list[dict[str,
         deviation; ``n_up`` and ``n_down``: features with q ≤ 0.05, or None where q is not known.
     """
     is_table = len(atlas.sample_shape) < 2
+    units = dict(zip(atlas.feature_names, np.broadcast_to(atlas.scale, len(atlas.feature_names)).tolist(), strict=True))
     return [
         {
             "name": name,
             "count": int(atlas.counts[k]),
             "weight": float(atlas.weights.iloc[k]),
             "flags": _flags(health.iloc[k]),
-            **_features(atlas, k, is_table),
+            **_features(atlas, k, is_table, units),
         }
         for k, name in enumerate(atlas.names)
     ]
@@ -55,13 +56,12 @@ def _flags(row: "pd.Series[Any]") -> list[str]:
     return flags
 
 
-def _features(atlas: ClassAtlas, k: int, is_table: bool) -> dict[str, Any]:
+def _features(atlas: ClassAtlas, k: int, is_table: bool, units: dict[str, float]) -> dict[str, Any]:
     table = atlas.profile(atlas.names[k])
     by = ranking(table)
     is_known = by == "t"
     sure = table["q"] <= MAX_Q
-    units = dict(zip(atlas.feature_names, np.broadcast_to(atlas.scale, len(atlas.feature_names)).tolist(), strict=True))
-    table["unit"] = [units[name] for name in table.index]
+    table["unit"] = table.index.map(units)
     return {
         "up": _top(table[table[by] > 0]) if is_table else [],
         "down": _top(table[table[by] < 0]) if is_table else [],

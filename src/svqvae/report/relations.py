@@ -52,8 +52,7 @@ def summarise_relations(
         warnings.filterwarnings("ignore", "Decoded codes miss the means")
         distances = atlas.distances(metric).to_numpy()
         k = min(N_NEAREST, n_classes - 1)
-        # Support of each is that of being the nearest, so that those of a class add up to 1 at most.
-        nearest = atlas.nearest(k, metric, among=1, n_resamples=n_resamples, on_resample=progress("nearest classes"))
+        nearest = atlas.nearest(k, metric, n_resamples=n_resamples, on_resample=progress("nearest classes"))
         network = atlas.network(N_JOINED, metric, n_resamples=n_resamples, on_resample=progress("network"))
         tree = atlas.tree(metric, n_resamples=n_resamples, on_resample=progress("tree"))
         agreement = atlas.agreement()
