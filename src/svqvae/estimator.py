@@ -547,7 +547,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     def _blocks(self, X: Any) -> Iterator[Rows]:
         """Yield the rows of samples in any form, in parts, and refuse what is not counts where they should be."""
         start = 0
-        for block in inputs.blocks(self, self._rows(X), inputs.CHUNK):
+        for block in inputs.blocks(self, self._rows(X), inference.CHUNK):
             if self.scaling_.kind == "counts":
                 inputs.check_counts(block, start)
             start += len(block)

@@ -292,8 +292,10 @@ def _check_names(estimator: BaseEstimator, unpacked: Unpacked, is_fitting: bool)
 
 
 def _check_finite(rows: Rows, names: NDArray[np.object_] | None, start: int = 0) -> None:
-    if not np.issubdtype(rows.dtype, np.floating) or np.isfinite(rows.sum(dtype=np.float64)):
-        return
+    # One pass tells in nearly all cases; a sum of finite numbers may still be too large.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.issubdtype(rows.dtype, np.floating) or np.isfinite(rows.sum()):
+            return
     is_bad = ~np.isfinite(rows)
     if not is_bad.any():
         return

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from svqvae.model import whitening
 from svqvae.model.quantizer import class_sums
-from svqvae.model.whitening import WhitenedEncoder, Whitening
+from svqvae.model.whitening import WhitenedEncoder, Whitening, asinh
 
 K, N = 4, 15
 
@@ -51,6 +51,15 @@ def test_the_covariance_within_classes_becomes_that_of_the_formula() -> None:
     whitened = measured(rows, y)(rows).double() @ torch.linalg.cholesky(shrunken)
     # W S' W = I: W L is a rotation.
     torch.testing.assert_close(whitened @ whitened.T, compressed @ compressed.T, rtol=1e-4, atol=1e-3)
+
+
+def test_the_inverse_hyperbolic_sine_is_torchs_and_finite_beyond_its_square() -> None:
+    sizes = torch.logspace(-30, 18, 10_000)
+    values = torch.cat([-sizes, torch.zeros(1), sizes])
+    torch.testing.assert_close(asinh(values).double(), torch.asinh(values.double()), rtol=2e-7, atol=0)
+    far = torch.tensor([-3e38, 1e30])
+    torch.testing.assert_close(asinh(far), torch.asinh(far), rtol=0.01, atol=0)
+    assert asinh(torch.tensor([torch.nan])).isnan().all()
 
 
 def test_outliers_are_brought_near_and_small_values_kept_before_measuring() -> None:

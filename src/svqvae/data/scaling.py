@@ -12,6 +12,8 @@ Kind = Literal["none", "standard", "range", "counts"]
 TOTAL = 1e4
 # Features whose standard deviations differ by no more than this factor are taken to share a unit.
 ONE_UNIT = 10.0
+# Rows that are scaled at a time, so that their double precision stays in the processor's cache.
+CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,14 @@ class Scaling:
         if self.kind == "none":
             return np.ascontiguousarray(X, dtype=np.float32)
         # The offset goes in double precision: features such as 1,000,000 ± 1 would not survive float32.
-        values = log_shares(X) if self.kind == "counts" else X
-        return np.asarray((values - self.center) / self.scale, dtype=np.float32)
+        scaled = np.empty(X.shape, dtype=np.float32)
+        for start in range(0, len(X), CHUNK):
+            rows = X[start : start + CHUNK]
+            values = log_shares(rows) if self.kind == "counts" else np.array(rows, dtype=np.float64)
+            values -= self.center
+            values /= self.scale
+            scaled[start : start + CHUNK] = values
+        return scaled
 
     def invert(self, scaled: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return model values, (n, n_features), in the units of the data; not for counts."""

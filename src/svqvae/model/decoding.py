@@ -90,13 +90,21 @@ class _SharedDecoding(torch.autograd.Function):
         layers: Sequence[nn.Module],
         *weights: Tensor,
     ) -> Tensor:
-        inputs = []
+        inputs: list[Tensor] = []
+        maps: list[Tensor | None] = []
         with torch.enable_grad():
             output = codes
             for layer in layers:
                 inputs.append(output.detach())
-                output = layer(output)
-        ctx.inputs, ctx.output, ctx.layers, ctx.weights = inputs, output, layers, weights
+                # Under mixed precision a map is cast once, for this pass and the one back.
+                if isinstance(layer, nn.Linear):
+                    weight = _as_multiplied(layer.weight)
+                    output = functional.linear(output, weight, layer.bias)
+                    maps.append(weight.detach())
+                else:
+                    output = layer(output)
+                    maps.append(None)
+        ctx.inputs, ctx.maps, ctx.output, ctx.layers, ctx.weights = inputs, maps, output, layers, weights
         ctx.row_of_sample = row_of_sample
         return _take_rows(output.detach(), row_of_sample)
 
@@ -110,23 +118,32 @@ class _SharedDecoding(torch.autograd.Function):
         rows = None
         if ctx.needs_input_grad[0]:
             rows = gradient
-            for layer, layer_input in zip(reversed(ctx.layers), reversed(ctx.inputs), strict=True):
-                rows = _input_gradient(layer, layer_input, ctx.row_of_sample, rows)
+            for layer, weight, layer_input in zip(
+                reversed(ctx.layers), reversed(ctx.maps), reversed(ctx.inputs), strict=True
+            ):
+                if weight is None:
+                    rows = _input_gradient(layer, layer_input, ctx.row_of_sample, rows)
+                else:
+                    rows = rows.to(weight.dtype) @ weight
             rows = rows.to(ctx.inputs[0].dtype)
         return rows, None, None, None, *weight_gradients
+
+
+def _as_multiplied(weight: Tensor) -> Tensor:
+    """Return a weight in the precision that products are taken in."""
+    kind = weight.device.type
+    return weight.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else weight
 
 
 def _input_gradient(layer: nn.Module, layer_input: Tensor, row_of_sample: Tensor, gradient: Tensor) -> Tensor:
     """Return the gradient at a layer's input for each sample, given that at its output.
 
-    Linear maps do not depend on where they are linearised, so they need no input. Layers that treat each number by
+    Convolutions do not depend on where they are linearised, so they need no input. Layers that treat each number by
     itself have one derivative per number, which the samples of a class share. Any other layer is run again on the
     samples' rows.
     """
     if isinstance(layer, nn.Flatten | nn.Unflatten):
         return gradient.reshape(len(gradient), *layer_input.shape[1:])
-    if isinstance(layer, nn.Linear):
-        return gradient @ layer.weight.to(gradient.dtype)
     if isinstance(layer, nn.ConvTranspose2d) and not any(layer.output_padding):
         return functional.conv2d(
             gradient,

@@ -133,9 +133,10 @@ class DiskBatches:
 
 
 def _pick(whole: Batch, rows: Tensor) -> Batch:
-    inputs = whole.inputs[rows]
-    target = inputs if whole.sample_target is whole.inputs else whole.sample_target[rows]
-    return Batch(inputs, target, target, whole.size[rows], whole.y[rows])
+    # index_select copies whole rows, which indexing with brackets does not.
+    inputs = whole.inputs.index_select(0, rows)
+    target = inputs if whole.sample_target is whole.inputs else whole.sample_target.index_select(0, rows)
+    return Batch(inputs, target, target, whole.size.index_select(0, rows), whole.y.index_select(0, rows))
 
 
 def mixed_order(sizes: Sequence[int], n_piece: int, generator: torch.Generator) -> Int[Tensor, " n"]:

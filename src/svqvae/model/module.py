@@ -163,7 +163,7 @@ def build_module(
         encoder, decoder = networks.published_mnist()
     if objective != "prototype" and architecture in ("dense", "conv"):
         # Both published encoders end so; it bounds latents that the divergence terms would drive off.
-        encoder = nn.Sequential(encoder, nn.Tanh())
+        encoder = nn.Sequential(encoder, networks.Tanh())
     codebook = ClassMeanCodes if objective == "prototype" else GradientCodes
     module = SVQVAEModule(
         encoder,

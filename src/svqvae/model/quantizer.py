@@ -20,8 +20,14 @@ def squared_distances(
     """
     if geometry == "cosine":
         latents, codes = functional.normalize(latents, dim=1), functional.normalize(codes, dim=1)
-    squares = torch.linalg.vecdot(latents, latents)[:, None] + torch.linalg.vecdot(codes, codes)
+    squares = _squares(latents)[:, None] + _squares(codes)
     return torch.addmm(squares, latents, codes.T, alpha=-2).clamp_min(0)
+
+
+def _squares(rows: Tensor) -> Tensor:
+    """Return ‖row‖² of each row; by its root, since that makes no table of squares."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norms.square()
 
 
 class GradientCodes(nn.Module):
@@ -82,11 +88,13 @@ class ClassMeanCodes(nn.Module):
 
         Where several processes share the batch, `add_up` returns the sum of a tensor over all of them.
         """
-        counts, sums = (add_up(part) for part in class_sums(latents, y, len(self.codes)))
-        self.counts.mul_(self.decay).add_(counts, alpha=1 - self.decay)
-        self.sums.mul_(self.decay).add_(sums, alpha=1 - self.decay)
-        seen = counts > 0
-        self.codes[seen] = self.sums[seen] / self.counts[seen, None]
+        counts, sums = (add_up(part) for part in class_sums(latents.to(self.sums.dtype), y, len(self.codes)))
+        self.counts.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        # The others' sums and counts have shrunk alike.
+        seen = torch.nonzero(counts).flatten()
+        means = self.sums.index_select(0, seen) / self.counts.index_select(0, seen)[:, None]
+        self.codes.index_copy_(0, seen, means)
 
     @torch.no_grad()
     def set_exact(self, counts: Float[Tensor, " classes"], sums: Float[Tensor, "classes latent"]) -> None:

@@ -250,7 +250,7 @@ def _step_through(
     means = _Means()
     for step in steps:
         batch = step.to(fabric.device)
-        output = network(batch.inputs, batch.y)
+        output = network(batch.inputs, batch.y, needs_all_codes=class_means is not None)
         terms = loss.terms(output, batch, module.likelihood)
         total = loss.total(terms)
         # Gradients are averaged over processes, whose parts of the batch may differ by one sample.
@@ -277,7 +277,7 @@ def _evaluate(network: _FabricModule, steps: Iterable[Batch], loss: Loss, fabric
     means = _Means()
     for step in steps:
         batch = step.to(fabric.device)
-        output = network(batch.inputs, batch.y)
+        output = network(batch.inputs, batch.y, needs_all_codes=False)
         terms = loss.terms(output, batch, module.likelihood)
         is_right = (output.distances.argmin(1) == batch.y).float().mean()
         means.add({**terms, "loss": loss.total(terms), "accuracy": is_right}, len(batch.y))
@@ -304,20 +304,24 @@ class _Means:
     """Running means of named scalars over samples; they are fetched from the device once, at the end."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
+        self.names: list[str] = []
+        self.sums: Tensor | None = None
         self.n = 0
 
+    @torch.no_grad()
     def add(self, values: Mapping[str, Tensor], n: int) -> None:
         """Add the means of a batch of n samples."""
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach().double() * n
+        self.names = list(values)
+        sums = torch.stack(list(values.values())).double() * n
+        self.sums = sums if self.sums is None else self.sums.add_(sums)
         self.n += n
 
     def row(self, fabric: Fabric) -> Row:
         """Return the means over all samples added, by all processes."""
-        sums = torch.stack([*self.sums.values(), torch.tensor(self.n, dtype=torch.float64, device=fabric.device)])
-        *totals, n = _sum_over_processes(sums, fabric).tolist()
-        return {name: total / n for name, total in zip(self.sums, totals, strict=True)}
+        if self.sums is None:
+            return {}
+        *totals, n = _sum_over_processes(torch.cat([self.sums, self.sums.new_tensor([self.n])]), fabric).tolist()
+        return {name: total / n for name, total in zip(self.names, totals, strict=True)}
 
 
 class _Pause:
