@@ -41,9 +41,10 @@ class Reader:
         for start in range(0, n, CHUNK):
             part = slice(start, start + CHUNK)
             block = self.rows[positions[part].numpy()]
-            seen[part] = scaled(block, self.scaling, self.image_shape)
+            # By numpy, so that this may run beside training: see `DiskBatches`.
+            seen.numpy()[part] = scaled(block, self.scaling, self.image_shape).numpy()
             if target is not seen:
-                target[part] = torch.as_tensor(block, dtype=torch.float32)
+                target.numpy()[part] = block
         return seen, target
 
 
