@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,8 @@ from svqvae.model.module import ModuleOutput
 
 Objective = Literal["prototype", "published", "vqvae"]
 LossTerms = dict[str, Tensor]
+# Gradients of the label term up to this size count as nothing.
+TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,15 @@ def prototype(
     """
     if output.sample_output is None:
         raise ValueError("`output` must hold decoded latents for the prototype objective; got none.")
+    logits = -output.distances / temperature
+    if logits.requires_grad:
+        # Of thousands of classes most are so unlikely that their gradient is no normal number, which processors multiply
+        # a hundred times slower.
+        logits.register_hook(partial(functional.hardshrink, lambd=TINY))
     return {
         "sample_reconstruction": likelihood.error(output.sample_output, batch.sample_target, batch.size),
         "class_reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
-        "label": functional.cross_entropy(-output.distances / temperature, batch.y, label_smoothing=label_smoothing),
+        "label": functional.cross_entropy(logits, batch.y, label_smoothing=label_smoothing),
         "commitment": functional.mse_loss(output.latents, output.codes.index_select(0, batch.y).detach()),
     }
 
