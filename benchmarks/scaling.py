@@ -4,15 +4,16 @@ First measures, on planted data of the shape of LINCS (9,769 × 978, 75 classes,
 a second of one process with one thread, of one with as many threads as there are cores, and of two processes with half
 of the cores each; interleaved, medians over repeats of the epochs after the first.
 
-Then prints a model of a step on N GPUs. A step computes 6 multiply-adds' worth of floating point operations per weight
-and row (forward, and backward to inputs and to weights), a share 1/N of it on each GPU, and then adds up over all GPUs
-the gradients of all weights and the class sums behind the codes, B bytes of float32, in a ring: 2 (N - 1) / N · B bytes
-leave each GPU. With F the operations of a step, R those a second that a GPU reaches and W the bytes a second that leave
-it:
+Then prints a model of a step on N GPUs. A step computes 6 floating point operations per weight and row (forward, and
+backward to inputs and to weights): F for the rows of a batch, of which each GPU has its part, and C for the codes,
+which each decodes. It then adds up over all GPUs the gradients of all weights and the class sums behind the codes, B bytes of
+float32, in a ring: 2 (N - 1) / N · B bytes leave each GPU. With R the operations a second that a GPU reaches and W the
+bytes a second that leave it:
 
-    seconds = F / (N · R) + 2 (N - 1) / N · B / W
+    seconds = (F / N + C) / R + 2 (N - 1) / N · B / W
 
-without overlap of the two, which is the worst case. R and W are assumptions, given with `--flops` and `--bandwidth`.
+without overlap of the two, and without the time that a message takes at least. R and W are assumptions, given with
+`--flops` and `--bandwidth`.
 Writes results/scaling.csv.
 """
 
@@ -79,12 +80,12 @@ def model_of_gpus(flops: float, bandwidth: float) -> pd.DataFrame:
     n_bytes = 4 * (n_weights + N_CLASSES * WIDTH)
     rows = []
     for batch in BATCHES:
-        # The decoder decodes the codes besides the latents.
-        operations = 6 * n_weights * batch + 6 * n_weights / 2 * N_CLASSES
+        # Half of the weights are the decoder's.
+        of_rows, of_codes = 6 * n_weights * batch, 6 * n_weights / 2 * N_CLASSES
         for n in N_GPUS:
-            seconds = operations / (n * flops) + 2 * (n - 1) / n * n_bytes / bandwidth
-            rows.append({"batch": batch, "GPUs": n, "GFLOP": operations / 1e9, "MB reduced": n_bytes / 1e6})
-            rows[-1] |= {"samples/s": batch / seconds, "efficiency": operations / flops / (n * seconds)}
+            seconds = (of_rows / n + of_codes) / flops + 2 * (n - 1) / n * n_bytes / bandwidth
+            rows.append({"batch": batch, "GPUs": n, "GFLOP": (of_rows + of_codes) / 1e9, "MB reduced": n_bytes / 1e6})
+            rows[-1] |= {"samples/s": batch / seconds, "efficiency": (of_rows + of_codes) / flops / (n * seconds)}
     return pd.DataFrame(rows)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn.datasets import load_digits
 
 from svqvae import SVQVAE
 from svqvae.data.simulate import plant_classes
@@ -37,6 +38,15 @@ def test_two_processes_find_the_codes_of_one(objective: str) -> None:
     figures = [column for column in one.history_ if column != "seconds"]
     pd.testing.assert_frame_equal(two.history_[figures], one.history_[figures], rtol=1e-4)
     assert rows == [(epoch, 5) for epoch in range(5)]
+
+
+def test_two_processes_that_normalise_over_batches_end_with_one_encoder_and_the_means_of_its_latents() -> None:
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:600].reshape(-1, 8, 8), y[:600]
+    model = SVQVAE(architecture="conv", n_epochs=2, latent_dim=8, random_state=0, devices=2).fit(X, y)
+    latents = model.transform(X)
+    means = np.stack([latents[y == k].mean(0) for k in model.classes_])
+    np.testing.assert_allclose(model.codebook_, means, atol=1e-4 * float(np.abs(means).max()))
 
 
 def test_processes_of_torchrun_write_the_run_of_one(tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         Processes that train together, on each of so many machines; under torchrun, those that it started. Each takes
         its part of each batch.
     precision
-        "32-true", "64-true", "bf16-mixed", "16-mixed"; or "auto": bfloat16 where a short measurement finds its matrix
-        products faster on this machine.
+        "32-true", "64-true", "bf16-mixed", "16-mixed"; or "auto": bfloat16 where a short measurement finds training
+        faster with it on this machine.
     random_state
         Seed; on the CPU the same seed gives the same bits. The global random states are left alone.
     verbose
@@ -466,7 +466,9 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     ) -> tuple[Batches, list[dict[str, float]]]:
         batch_size = parameters.resolve_batch_size(self, len(kept))
         accelerator = parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available())
-        self.precision_ = choose_precision(self.module_, batch_size, accelerator, self.precision)
+        self.precision_ = choose_precision(
+            self.module_, self.image_shape_ or (self.n_features_in_,), batch_size, accelerator, self.precision
+        )
         max_shift = parameters.resolve_max_shift(self, self.image_shape_)
         batches = self._batches(rows, index, kept, batch_size, max_shift)
         held_out = self.held_out_

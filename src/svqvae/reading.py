@@ -41,7 +41,7 @@ class Reader:
         for start in range(0, n, CHUNK):
             part = slice(start, start + CHUNK)
             block = self.rows[positions[part].numpy()]
-            # By numpy, so that this may run beside training: see `DiskBatches`.
+            # By numpy, so that this may run beside training: see `DiskBatches._load`.
             seen.numpy()[part] = scaled(block, self.scaling, self.image_shape).numpy()
             if target is not seen:
                 target.numpy()[part] = block

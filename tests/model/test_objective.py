@@ -194,7 +194,15 @@ class Shifted(torch.nn.Sequential):
         return super().forward(latents) + 1
 
 
-@pytest.mark.parametrize("kind", ["dense", "conv", "layer", "own", "inplace", "subclass"])
+class Masked(torch.nn.Linear):
+    """A linear layer of which every other weight counts as nothing."""
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        mask = torch.arange(self.weight.numel()).reshape(self.weight.shape) % 2
+        return torch.nn.functional.linear(latents, self.weight * mask, self.bias)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv", "layer", "own", "inplace", "subclass", "masked", "hooked"])
 def test_decoding_one_row_per_class_equals_a_row_per_sample(kind: str) -> None:
     torch.manual_seed(1)
     decoder: torch.nn.Module
@@ -210,6 +218,11 @@ def test_decoding_one_row_per_class_equals_a_row_per_sample(kind: str) -> None:
         decoder = torch.nn.Sequential(torch.nn.Linear(D, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, P))
     elif kind == "inplace":
         decoder = torch.nn.Sequential(torch.nn.Linear(D, 8), torch.nn.ReLU(inplace=True), torch.nn.Linear(8, P))
+    elif kind == "masked":
+        decoder = torch.nn.Sequential(Masked(D, 8), torch.nn.ReLU(), Masked(8, P))
+    elif kind == "hooked":
+        decoder = torch.nn.Linear(D, P)
+        decoder.register_forward_hook(lambda layer, inputs, output: 2 * output)
     else:
         decoder = Shifted(torch.nn.Linear(D, P))
     decoder = decoder.double()
@@ -222,3 +235,32 @@ def test_decoding_one_row_per_class_equals_a_row_per_sample(kind: str) -> None:
     wanted = [z, *decoder.parameters()]
     for a, b in zip(torch.autograd.grad(shared, wanted, pull), torch.autograd.grad(plain, wanted, pull), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_decoding_one_row_per_class_equals_a_row_per_sample_in_bfloat16_up_to_its_rounding() -> None:
+    torch.manual_seed(1)
+    decoder = dense(P, D, (5,), P)[1]
+    z, codes, y = torch.randn(N, D, requires_grad=True), torch.randn(K, D), torch.randint(K, (N,))
+    with torch.autocast("cpu", torch.bfloat16):
+        shared = decode_own_codes(decoder, z, codes, y)
+    assert shared.dtype == torch.bfloat16
+    plain = decoder(z + (codes[y] - z).detach())
+    pull = torch.randn_like(plain)
+    wanted = [z, *decoder.parameters()]
+    found = torch.autograd.grad(shared.float(), wanted, pull)
+    for a, b in zip([shared.float(), *found], [plain, *torch.autograd.grad(plain, wanted, pull)], strict=True):
+        torch.testing.assert_close(a, b, rtol=0.05, atol=0.05 * float(b.detach().abs().max()))
+
+
+def test_classes_far_beyond_all_likelihood_pull_at_a_latent_by_nothing_and_not_by_subnormal_numbers() -> None:
+    z = torch.zeros(1, 1, requires_grad=True)
+    codes = torch.tensor([[0.0], [1.0], [9.4], [30.0]])
+    distances = squared_distances(z, codes)
+    distances.retain_grad()
+    output = ModuleOutput(z, codes, distances, torch.zeros(1, 1), torch.zeros(1, 1))
+    batch = batch_of(torch.zeros(1, 1), torch.tensor([0]))
+    prototype(output, Gaussian(), batch, 1.0)["label"].backward()
+    slopes = distances.grad.abs().squeeze()
+    # exp(-9.4²) is 4·10⁻³⁹, which single precision holds as a subnormal number.
+    assert (slopes[:2] > 0.1).all()
+    assert (slopes[2:] == 0).all()

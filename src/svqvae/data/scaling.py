@@ -12,8 +12,8 @@ Kind = Literal["none", "standard", "range", "counts"]
 TOTAL = 1e4
 # Features whose standard deviations differ by no more than this factor are taken to share a unit.
 ONE_UNIT = 10.0
-# Rows that are scaled at a time, so that their double precision stays in the processor's cache.
-CHUNK = 32
+# Numbers that are scaled at a time: their double precision stays in the processor's cache.
+CHUNK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,13 @@ class Scaling:
             return np.ascontiguousarray(X, dtype=np.float32)
         # The offset goes in double precision: features such as 1,000,000 ± 1 would not survive float32.
         scaled = np.empty(X.shape, dtype=np.float32)
-        for start in range(0, len(X), CHUNK):
-            rows = X[start : start + CHUNK]
+        n_rows = max(1, CHUNK // X.shape[1])
+        for start in range(0, len(X), n_rows):
+            rows = X[start : start + n_rows]
             values = log_shares(rows) if self.kind == "counts" else np.array(rows, dtype=np.float64)
             values -= self.center
             values /= self.scale
-            scaled[start : start + CHUNK] = values
+            scaled[start : start + n_rows] = values
         return scaled
 
     def invert(self, scaled: NDArray[np.floating]) -> NDArray[np.float64]:

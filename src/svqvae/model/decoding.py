@@ -6,7 +6,7 @@ need one row per class that is present; only the gradient that flows on to each 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float, Int
@@ -91,21 +91,21 @@ class _SharedDecoding(torch.autograd.Function):
         *weights: Tensor,
     ) -> Tensor:
         inputs: list[Tensor] = []
-        maps: list[Tensor | None] = []
+        weights_used: list[Tensor | None] = []
         with torch.enable_grad():
             output = codes
             for layer in layers:
                 inputs.append(output.detach())
-                # Under mixed precision a map is cast once, for this pass and the one back.
-                if isinstance(layer, nn.Linear):
-                    weight = _as_multiplied(layer.weight)
+                if _is_plain(layer):
+                    # Under autocast the weight is cast once, for forward and backward.
+                    weight = _autocast_weight(layer.weight)
                     output = functional.linear(output, weight, layer.bias)
-                    maps.append(weight.detach())
+                    weights_used.append(weight.detach())
                 else:
                     output = layer(output)
-                    maps.append(None)
-        ctx.inputs, ctx.maps, ctx.output, ctx.layers, ctx.weights = inputs, maps, output, layers, weights
-        ctx.row_of_sample = row_of_sample
+                    weights_used.append(None)
+        ctx.inputs, ctx.weights_used, ctx.output, ctx.layers = inputs, weights_used, output, layers
+        ctx.weights, ctx.row_of_sample = weights, row_of_sample
         return _take_rows(output.detach(), row_of_sample)
 
     @staticmethod
@@ -119,7 +119,7 @@ class _SharedDecoding(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             rows = gradient
             for layer, weight, layer_input in zip(
-                reversed(ctx.layers), reversed(ctx.maps), reversed(ctx.inputs), strict=True
+                reversed(ctx.layers), reversed(ctx.weights_used), reversed(ctx.inputs), strict=True
             ):
                 if weight is None:
                     rows = _input_gradient(layer, layer_input, ctx.row_of_sample, rows)
@@ -129,8 +129,13 @@ class _SharedDecoding(torch.autograd.Function):
         return rows, None, None, None, *weight_gradients
 
 
-def _as_multiplied(weight: Tensor) -> Tensor:
-    """Return a weight in the precision that products are taken in."""
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Return whether a layer is x Wᵀ + b and nothing else: no subclass, and without hooks."""
+    return type(layer) is nn.Linear and not (layer._forward_pre_hooks or layer._forward_hooks)
+
+
+def _autocast_weight(weight: Tensor) -> Tensor:
+    """Return a weight in the precision that autocast takes products in."""
     kind = weight.device.type
     return weight.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else weight
 
@@ -138,9 +143,9 @@ def _as_multiplied(weight: Tensor) -> Tensor:
 def _input_gradient(layer: nn.Module, layer_input: Tensor, row_of_sample: Tensor, gradient: Tensor) -> Tensor:
     """Return the gradient at a layer's input for each sample, given that at its output.
 
-    Convolutions do not depend on where they are linearised, so they need no input. Layers that treat each number by
-    itself have one derivative per number, which the samples of a class share. Any other layer is run again on the
-    samples' rows.
+    Transposed convolutions do not depend on where they are linearised, so they need no input. Layers that treat each
+    number by itself have one derivative per number, which the samples of a class share. Any other layer, among them
+    linear ones that are not plain, is run again on the samples' rows.
     """
     if isinstance(layer, nn.Flatten | nn.Unflatten):
         return gradient.reshape(len(gradient), *layer_input.shape[1:])

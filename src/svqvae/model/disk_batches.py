@@ -134,7 +134,7 @@ class DiskBatches:
     def _load(self, rows: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
         """Read rows in the order of the file; return that order, what was read, and the place of each row in it.
 
-        By numpy alone: PyTorch's operations would bring this thread a team of OpenMP threads of its own, beside which
+        Without PyTorch's operations: they would bring this thread a team of OpenMP threads of its own, beside which
         training takes nearly twice as long.
         """
         order = np.argsort(rows.numpy())

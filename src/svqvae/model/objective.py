@@ -16,8 +16,8 @@ from svqvae.model.module import ModuleOutput
 
 Objective = Literal["prototype", "published", "vqvae"]
 LossTerms = dict[str, Tensor]
-# Gradients of the label term up to this size count as nothing.
-TINY = 1e-30
+# Gradients of the label term at its logits up to this size become zero.
+SMALLEST_GRADIENT = 1e-30
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ def prototype(
         raise ValueError("`output` must hold decoded latents for the prototype objective; got none.")
     logits = -output.distances / temperature
     if logits.requires_grad:
-        # Of thousands of classes most are so unlikely that their gradient is no normal number, which processors multiply
-        # a hundred times slower.
-        logits.register_hook(partial(functional.hardshrink, lambd=TINY))
+        # Without label smoothing most of thousands of classes have a subnormal gradient, which processors multiply a
+        # hundred times slower.
+        logits.register_hook(partial(functional.hardshrink, lambd=SMALLEST_GRADIENT))
     return {
         "sample_reconstruction": likelihood.error(output.sample_output, batch.sample_target, batch.size),
         "class_reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
@@ -183,8 +183,8 @@ class _MeanSquareEachWay(torch.autograd.Function):
             difference *= counts.to(difference.dtype)[:, None]
         ctx.save_for_backward(difference)
         ctx.set_materialize_grads(False)
-        flat = difference.flatten()
-        mean = torch.dot(flat, flat) / len(flat)
+        # By norms, since those make no table of squares.
+        mean = torch.linalg.vector_norm(difference, dim=1).square().mean() / difference.shape[1]
         return mean, mean.clone()
 
     @staticmethod

@@ -79,7 +79,8 @@ def train_on(
 def _fabric(accelerator: str, precision: str, devices: int, num_nodes: int) -> Fabric:
     is_alone = devices == num_nodes == 1
     start: Literal["popen", "spawn"] = "popen" if n_started() > 1 else "spawn"
-    # Codes and other buffers are the same in all processes, since the sums behind them are. torch renamed the option.
+    # Codes are the same in all processes, since the sums behind them are; training shares what batch normalisation has
+    # seen. torch renamed the option.
     options = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"
     return Fabric(

@@ -88,10 +88,11 @@ class ClassMeanCodes(nn.Module):
 
         Where several processes share the batch, `add_up` returns the sum of a tensor over all of them.
         """
+        # Fabric brings what a network in double precision returns to single precision.
         counts, sums = (add_up(part) for part in class_sums(latents.to(self.sums.dtype), y, len(self.codes)))
         self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
-        # The others' sums and counts have shrunk alike.
+        # Of classes that are not in the batch sums and counts shrink by the same factor, so that their codes stay.
         seen = torch.nonzero(counts).flatten()
         means = self.sums.index_select(0, seen) / self.counts.index_select(0, seen)[:, None]
         self.codes.index_copy_(0, seen, means)

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -116,6 +117,7 @@ def train(
         row: Row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
         steps = batches.epoch(epoch, not is_settling)
         row |= _step_through(network, steps, loss, fabric, optimizer, scheduler, is_settling, class_means)
+        _share_statistics(module, fabric)
         if validation is not None:
             row |= _evaluate(network, validation.once(), loss, fabric)
         history.append(row | {"seconds": time.monotonic() - begin})
@@ -285,12 +287,25 @@ def _evaluate(network: _FabricModule, steps: Iterable[Batch], loss: Loss, fabric
 
 
 @torch.no_grad()
+def _share_statistics(module: SVQVAEModule, fabric: Fabric) -> None:
+    """Give the batch normalisations of all processes the mean of their running statistics, so that all encode alike."""
+    if fabric.world_size == 1:
+        return
+    for layer in module.modules():
+        if isinstance(layer, _BatchNorm):
+            for statistic in (layer.running_mean, layer.running_var):
+                if statistic is not None:
+                    statistic.copy_(_sum_over_processes(statistic, fabric) / fabric.world_size)
+
+
+@torch.no_grad()
 def _set_exact_codes(module: SVQVAEModule, batches: Batches, fabric: Fabric) -> None:
     """Set class-mean codes to the means of the latents of all training samples, summed in double precision."""
     quantizer = module.quantizer
     if not isinstance(quantizer, ClassMeanCodes):
         return
     module.eval()
+    _share_statistics(module, fabric)
 
     def encode(batch: Batch) -> Tensor:
         with fabric.autocast():
