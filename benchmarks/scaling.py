@@ -6,9 +6,9 @@ of the cores each; interleaved, medians over repeats of the epochs after the fir
 
 Then prints a model of a step on N GPUs. A step computes 6 floating point operations per weight and row (forward, and
 backward to inputs and to weights): F for the rows of a batch, of which each GPU has its part, and C for the codes,
-which each decodes. It then adds up over all GPUs the gradients of all weights and the class sums behind the codes, B bytes of
-float32, in a ring: 2 (N - 1) / N · B bytes leave each GPU. With R the operations a second that a GPU reaches and W the
-bytes a second that leave it:
+which each decodes. It then adds up over all GPUs the gradients of all weights and the class sums behind the codes,
+B bytes of float32, in a ring: 2 (N - 1) / N · B bytes leave each GPU. With R the operations a second that a GPU reaches
+and W the bytes a second that leave it:
 
     seconds = (F / N + C) / R + 2 (N - 1) / N · B / W
 

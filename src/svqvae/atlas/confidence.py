@@ -115,10 +115,10 @@ def cross_fitted_surprises(rows: NDArray[np.floating], y: Index, groups: Index |
     for number in range(N_FOLDS):
         fitted = fold != number
         names, index = np.unique(y[fitted], return_inverse=True)
-        tried = ~fitted & np.isin(y, names)
-        spread = fit_spread(rows[fitted], index, len(names), seed) if tried.any() else None
+        tried, own = ~fitted & np.isin(y, names), rows[fitted]
+        spread = fit_spread(own, index, len(names), seed) if tried.any() else None
         if spread is not None:
-            means = np.stack([rows[fitted][index == k].mean(0, dtype=np.float64) for k in range(len(names))])
+            means = np.stack([own[index == k].mean(0, dtype=np.float64) for k in range(len(names))])
             found.append(surprise(rows[tried], means, spread))
     return np.sort(np.concatenate(found))
 

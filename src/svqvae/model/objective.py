@@ -75,7 +75,7 @@ def published(
     """
     z, y = output.latents, batch.y
     nearest = output.distances.argmin(1)
-    own_code, nearest_code = output.codes.index_select(0, torch.cat([y, nearest])).chunk(2)
+    own_code, nearest_code = (output.codes.index_select(0, rows) for rows in (y, nearest))
     codebook, commitment = _mean_square_each_way(own_code, z)
     codebook_divergence, divergence = _mean_square_each_way(nearest_code, z, nearest != y)
     return {
@@ -133,7 +133,7 @@ def prototype(
     if logits.requires_grad:
         # Without label smoothing most of thousands of classes have a subnormal gradient, which processors multiply a
         # hundred times slower.
-        logits.register_hook(partial(functional.hardshrink, lambd=SMALLEST_GRADIENT))
+        logits.register_hook(partial(functional.hardshrink, lambd=SMALLEST_GRADIENT))  # type: ignore[no-untyped-call]
     return {
         "sample_reconstruction": likelihood.error(output.sample_output, batch.sample_target, batch.size),
         "class_reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),

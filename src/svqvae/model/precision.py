@@ -56,7 +56,7 @@ def _seconds_of_pass(module: SVQVAEModule, rows: Tensor, is_mixed: bool) -> floa
         start = time.perf_counter()
         with torch.autocast(rows.device.type, torch.bfloat16, enabled=is_mixed):
             decoded = module.decode(module.encode(rows))
-        decoded.square().mean().backward()
+        torch.autograd.backward(decoded.square().mean())
         if rows.is_cuda:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
