@@ -305,6 +305,7 @@ def _set_exact_codes(module: SVQVAEModule, batches: Batches, fabric: Fabric) -> 
     if not isinstance(quantizer, ClassMeanCodes):
         return
     module.eval()
+    # Training may have been interrupted within an epoch.
     _share_statistics(module, fabric)
 
     def encode(batch: Batch) -> Tensor:
@@ -320,21 +321,18 @@ class _Means:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.sums: Tensor | None = None
+        self.sums = torch.zeros((), dtype=torch.float64)
         self.n = 0
 
     @torch.no_grad()
     def add(self, values: Mapping[str, Tensor], n: int) -> None:
         """Add the means of a batch of n samples."""
         self.names = list(values)
-        sums = torch.stack(list(values.values())).double() * n
-        self.sums = sums if self.sums is None else self.sums.add_(sums)
+        self.sums = self.sums + torch.stack(list(values.values())).double() * n
         self.n += n
 
     def row(self, fabric: Fabric) -> Row:
         """Return the means over all samples added, by all processes."""
-        if self.sums is None:
-            return {}
         *totals, n = _sum_over_processes(torch.cat([self.sums, self.sums.new_tensor([self.n])]), fabric).tolist()
         return {name: total / n for name, total in zip(self.names, totals, strict=True)}
 
