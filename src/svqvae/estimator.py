@@ -340,7 +340,9 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
 
     def predict(self, X: Any) -> NDArray[np.generic]:
         """Return the class of the nearest code for each sample, (n,)."""
-        nearest = self._of_latents(X, lambda latents: inference.distances(self.module_, latents).argmin(1))
+        check_is_fitted(self)
+        distances = inference.nearness(self.module_)
+        nearest = self._of_latents(X, lambda latents: distances(latents).argmin(1))
         return np.asarray(self.classes_[nearest])
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -348,11 +350,11 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
 
         They are those of the label term and not calibrated; see `svqvae.annotating.tell_classes`.
         """
+        check_is_fitted(self)
+        distances, temperature = inference.nearness(self.module_), parameters.resolve_temperature(self)
 
         def probabilities(latents: Tensor) -> Tensor:
-            logits = -inference.distances(self.module_, latents).numpy() / parameters.resolve_temperature(self)
-            shares = np.exp(logits - logits.max(1, keepdims=True))
-            return torch.as_tensor(shares / shares.sum(1, keepdims=True)).float()
+            return torch.softmax(-distances(latents).double() / temperature, 1).float()
 
         return np.asarray(self._of_latents(X, probabilities), dtype=np.float32)
 
@@ -566,7 +568,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         sizes = block.sum(axis=1, dtype=np.float64) if self.scaling_.kind == "counts" else np.ones(len(block))
         latents = self._encode(block)
         if self.objective != "prototype":
-            nearest = inference.distances(self.module_, latents).argmin(1)
+            nearest = inference.nearness(self.module_)(latents).argmin(1)
             latents = self.module_.quantizer.codes.detach()[nearest]
         return self._decode(latents, torch.as_tensor(sizes, dtype=torch.float32))
 

@@ -111,7 +111,7 @@ def calibrate(
     module = model.module_
     batch = held_out.take(torch.as_tensor(draw_samples(len(held_out.y), model.seed_)))
     latents = inference.encode(module, batch.inputs)
-    shares = softmax(-inference.distances(module, latents).numpy() / resolve_temperature(model), axis=1)
+    shares = softmax(-inference.nearness(module)(latents).double().numpy() / resolve_temperature(model), axis=1)
     codes = module.quantizer.codes.detach().float().numpy()
     from_codes = np.empty(0) if code_spread is None else surprise(latents.float().numpy(), codes, code_spread)
     return Calibration(
@@ -176,11 +176,11 @@ def look_once(model: "SVQVAE", training: Batches) -> Seen:
         spread_latents=Picked(thin_out(n, latent_dim, seed), latent_dim),
         spread_inputs=Picked(thin_out(n, n_features, seed), n_features),
     )
-    start = 0
+    distances, start = inference.nearness(module), 0
     for batch in training.once():
         stop = start + len(batch.y)
         found, own = inference.encode(module, batch.inputs), batch.y.numpy()
-        seen.nearest[start:stop] = inference.distances(module, found).argmin(1).numpy()
+        seen.nearest[start:stop] = distances(found).argmin(1).numpy()
         latents, rows = found.float().numpy(), batch.inputs.flatten(1).numpy()
         seen.latents.add(latents, own)
         seen.inputs.add(rows, own)

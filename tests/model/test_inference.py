@@ -54,15 +54,19 @@ def test_decoding_gives_each_sample_the_mean_for_its_own_size() -> None:
     torch.testing.assert_close(decoded.sum(1), size)
 
 
-def test_distances_are_those_of_scipy() -> None:
+def test_distances_are_those_of_scipy_less_that_to_the_mean_code() -> None:
     module, latents = build(Gaussian()), torch.randn(N, D, dtype=torch.float64)
-    expected = cdist(latents.numpy(), module.quantizer.codes.numpy(), "sqeuclidean")
-    torch.testing.assert_close(inference.distances(module, latents), torch.as_tensor(expected))
+    codes = module.quantizer.codes
+    expected = cdist(latents, torch.cat([codes, codes.mean(0, keepdim=True)]), "sqeuclidean")
+    torch.testing.assert_close(
+        inference.nearness(module)(latents), torch.as_tensor(expected[:, :-1] - expected[:, -1:])
+    )
 
 
 def test_cosine_distances_ignore_the_length_of_latents() -> None:
     module, latents = build(Gaussian(), "cosine"), torch.randn(N, D, dtype=torch.float64)
-    torch.testing.assert_close(inference.distances(module, latents), inference.distances(module, 7 * latents))
+    distances = inference.nearness(module)
+    torch.testing.assert_close(distances(latents), distances(7 * latents))
 
 
 def test_inputs_of_another_precision_are_taken_in_that_of_the_codes() -> None:
@@ -70,7 +74,7 @@ def test_inputs_of_another_precision_are_taken_in_that_of_the_codes() -> None:
     latents = inference.encode(module, X)
     assert latents.dtype == torch.float64
     assert inference.decode(module, latents.float(), torch.ones(N)).dtype == torch.float64
-    assert inference.distances(module, latents.float()).dtype == torch.float64
+    assert inference.nearness(module)(latents.float()).dtype == torch.float64
     torch.testing.assert_close(latents, inference.encode(module, X.double()))
 
 

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
+from torch.nn import functional
 
-from svqvae.model.quantizer import ClassMeanCodes, GradientCodes, class_sums, squared_distances
+from svqvae.model.quantizer import (
+    ClassMeanCodes,
+    Geometry,
+    GradientCodes,
+    RelativeDistances,
+    class_sums,
+    squared_distances,
+)
 
 N, D, K = 23, 4, 3
 
@@ -40,6 +48,35 @@ def test_cosine_distances_are_twice_those_of_scipy(latents) -> None:
 def test_distances_are_never_negative(geometry) -> None:
     codes = 1000 + torch.randn(50, 30, generator=torch.Generator().manual_seed(2))
     assert squared_distances(codes, codes, geometry).min() >= 0
+
+
+@pytest.mark.parametrize("geometry", ["euclidean", "cosine"])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_relative_distances_err_by_no_more_than_rounding_the_latents(geometry: Geometry, offset: float) -> None:
+    drawn = offset + torch.randn(200, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    latents, codes = drawn.float(), drawn[:K].float()
+    exact = squared_distances(latents.double(), codes.double(), geometry)
+    exact -= exact[:, :1].clone()
+    found = RelativeDistances(codes, geometry)(latents).double()
+    found -= found[:, :1].clone()
+    # What a change of z by a rounding can do to the difference of two distances: 2 (e - e')·dz.
+    if geometry == "cosine":
+        latents, codes = (functional.normalize(part.double(), dim=1) for part in (latents, codes))
+    gap = torch.cdist(codes.double(), codes.double()).max()
+    assert (found - exact).abs().max() <= 2 * gap * torch.finfo(torch.float32).eps * latents.double().norm(dim=1).max()
+
+
+@pytest.mark.parametrize("n_classes", [2, 10, 75, 300])
+@pytest.mark.parametrize("latent_dim", [2, 64, 1000])
+def test_relative_distances_of_a_sample_are_the_same_bits_in_a_batch_of_any_size(
+    n_classes: int, latent_dim: int
+) -> None:
+    seeded = torch.Generator().manual_seed(3)
+    distances = RelativeDistances(torch.randn(n_classes, latent_dim, generator=seeded))
+    latents = torch.randn(300, latent_dim, generator=seeded)
+    together = distances(latents)
+    for n in (16, 17, 33, 64, 257):
+        assert torch.equal(distances(latents[:n]), together[:n])
 
 
 def test_class_sums_are_those_of_numpy(latents, y) -> None:

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from svqvae.model.batches import MemoryBatches
-from svqvae.model.inference import decode, distances, encode
+from svqvae.model.inference import decode, encode, nearness
 from svqvae.model.module import SVQVAEModule, build_module
 from svqvae.model.objective import Loss, Objective
 from svqvae.model.training import Row, train
@@ -247,7 +247,7 @@ def test_held_out_samples_are_nearest_to_the_code_of_their_class() -> None:
     module = build()
     history = fit(module, validation=held_out(), n_epochs=20)
     X, y = blobs(seed=1)
-    is_right = distances(module, encode(module, X)).argmin(1) == y
+    is_right = nearness(module)(encode(module, X)).argmin(1) == y
     assert is_right.all()
     assert history[-1]["validation_accuracy"] == 1
 

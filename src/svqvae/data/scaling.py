@@ -52,12 +52,12 @@ class Scaling:
             return np.ascontiguousarray(X, dtype=np.float32)
         # The offset goes in double precision: features such as 1,000,000 ± 1 would not survive float32.
         scaled = np.empty(X.shape, dtype=np.float32)
-        n_rows = max(1, CHUNK // X.shape[1])
+        n_rows, gain = max(1, CHUNK // X.shape[1]), 1 / self.scale
         for start in range(0, len(X), n_rows):
             rows = X[start : start + n_rows]
             values = log_shares(rows) if self.kind == "counts" else np.array(rows, dtype=np.float64)
             values -= self.center
-            values /= self.scale
+            values *= gain
             scaled[start : start + n_rows] = values
         return scaled
 

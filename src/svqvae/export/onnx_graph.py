@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from svqvae.atlas.storage import check_file, write_whole
 from svqvae.data.scaling import TOTAL
-from svqvae.model.quantizer import squared_distances
+from svqvae.model.quantizer import RelativeDistances
 from svqvae.parameters import resolve_temperature
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ N_PROBES = 3
 class Inference(nn.Module):
     """What `SVQVAE` does with new samples, as one module: from the units of X to class, probabilities and latent.
 
-    The network runs in single precision. What would lose digits there, the scaling of the features and the
-    distances to the codes, runs in double, as in the estimator.
+    The network runs in single precision. The scaling of the features, which would lose digits there, runs in double,
+    as in the estimator.
 
     Parameters
     ----------
@@ -53,6 +53,7 @@ class Inference(nn.Module):
         super().__init__()
         module = copy.deepcopy(model.module_).float()
         self.module = module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.distances = RelativeDistances(module.quantizer.codes, module.geometry)
         self.kind = model.scaling_.kind
         self.register_buffer("center", torch.as_tensor(model.scaling_.center))
         self.register_buffer("scale", torch.as_tensor(model.scaling_.scale))
@@ -70,9 +71,8 @@ class Inference(nn.Module):
             rows = (rows - self.center) / self.scale
         scaled = rows.float()
         latents = self.module.encode(scaled.reshape(-1, *self.image_shape) if self.image_shape else scaled)
-        codes = self.module.quantizer.codes
-        distances = squared_distances(latents.double(), codes.double(), self.module.geometry)
-        probabilities = torch.softmax(-distances / self.temperature, 1).float()
+        distances = self.distances(latents)
+        probabilities = torch.softmax(-distances.double() / self.temperature, 1).float()
         return distances.argmin(1), probabilities, latents
 
 

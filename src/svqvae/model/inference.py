@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from svqvae.model.module import SVQVAEModule
-from svqvae.model.quantizer import squared_distances
+from svqvae.model.quantizer import RelativeDistances
 
 CHUNK = 1024
 # Matrix products of one or two rows round otherwise than larger ones; with at least so many rows, a sample gets the
@@ -39,13 +39,15 @@ def decode_exactly(
 
 
 @torch.inference_mode()
-def distances(module: SVQVAEModule, latents: Float[Tensor, "n latent"]) -> Float[Tensor, "n classes"]:
-    """Return the squared distance of each latent to each code in the module's geometry, in double precision.
+def nearness(module: SVQVAEModule) -> Callable[[Float[Tensor, "n latent"]], Float[Tensor, "n classes"]]:
+    """Return a function of latents, `RelativeDistances` to the module's codes."""
+    measure = RelativeDistances(module.quantizer.codes, module.geometry)
 
-    A distance is a small difference of large squares; in single precision its rounding would show in probabilities.
-    """
-    codes = module.quantizer.codes.double()
-    return _in_chunks(lambda rows: squared_distances(rows.double(), codes, module.geometry), latents)
+    @torch.inference_mode()
+    def distances(latents: Tensor) -> Tensor:
+        return _in_chunks(measure, latents)
+
+    return distances
 
 
 def _in_chunks(run: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
@@ -55,4 +57,4 @@ def _in_chunks(run: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         n_missing = max(0, SMALLEST - len(chunk))
         filled = torch.cat([chunk, chunk[-1:].expand(n_missing, *chunk.shape[1:])]) if n_missing else chunk
         results.append(run(filled)[: len(chunk)])
-    return torch.cat(results)
+    return results[0] if len(results) == 1 else torch.cat(results)

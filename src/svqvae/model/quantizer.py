@@ -24,6 +24,42 @@ def squared_distances(
     return torch.addmm(squares, latents, codes.T, alpha=-2).clamp_min(0)
 
 
+class RelativeDistances(nn.Module):
+    """Squared distances of latents to codes, less that to the mean code.
+
+    What the distances of a latent have in common tells neither which code is the nearest nor the probabilities, and its
+    rounding would swamp what does. With c the mean code, ‖z - e‖² - ‖z - c‖² = ‖e - c‖² - 2 (e - c)·(z - c): its error in
+    single precision is no larger than what the rounding of z itself leaves.
+
+    Parameters
+    ----------
+    codes
+        (n_classes, latent_dim).
+    geometry
+        Where cosine, both sides are scaled to unit length first.
+    """
+
+    center: Tensor
+    directions: Tensor
+    offsets: Tensor
+
+    def __init__(self, codes: Float[Tensor, "classes latent"], geometry: Geometry = "euclidean") -> None:
+        super().__init__()
+        self.geometry = geometry
+        exact = codes.detach().double()
+        exact = functional.normalize(exact, dim=1) if geometry == "cosine" else exact
+        self.register_buffer("center", exact.mean(0).to(codes.dtype))
+        apart = exact - self.center
+        self.register_buffer("directions", (-2 * apart).to(codes.dtype))
+        self.register_buffer("offsets", apart.square().sum(1).to(codes.dtype))
+
+    def forward(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch classes"]:
+        """Return the relative distances; only those of one latent can be compared."""
+        latents = latents.to(self.center.dtype)
+        latents = functional.normalize(latents, dim=1) if self.geometry == "cosine" else latents
+        return functional.linear(latents - self.center, self.directions, self.offsets)
+
+
 def _squares(rows: Tensor) -> Tensor:
     """Return ‖row‖² of each row; by its root, since that makes no table of squares."""
     norms: Tensor = torch.linalg.vector_norm(rows, dim=1)

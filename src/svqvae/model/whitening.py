@@ -104,7 +104,8 @@ class Whitening(nn.Module):
     def forward(self, inputs: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
         """Return the whitened features."""
         compressed = asinh(inputs)
-        return self.gain * compressed + ((compressed @ self.axes) * self.gains) @ self.axes.T
+        along = (compressed @ self.axes) @ (self.axes * self.gains).T
+        return (self.gain * compressed).add_(along)
 
 
 class WhitenedEncoder(nn.Module):
@@ -159,11 +160,12 @@ def asinh(x: Tensor) -> Tensor:
     Its operations are vectorised, which `torch.asinh` is not. Where x² overflows, from 1.8·10¹⁹ on in single precision,
     the result is sign(x) log(1 + |x|), too small by log 2.
     """
-    if x.requires_grad:
+    # ONNX knows no copysign.
+    if x.requires_grad or torch.compiler.is_exporting():
         return torch.asinh(x)
     size = x.abs()
     part = size / x.square().add_(1).sqrt_().add_(1)
-    return torch.addcmul(size, size, part).log1p_().mul_(x.sign())
+    return torch.addcmul(size, size, part).log1p_().copysign_(x)
 
 
 def _principal_axes(residuals: Tensor, rank: int) -> tuple[Tensor, Tensor]:
