@@ -28,8 +28,8 @@ class RelativeDistances(nn.Module):
     """Squared distances of latents to codes, less that to the mean code.
 
     What the distances of a latent have in common tells neither which code is the nearest nor the probabilities, and its
-    rounding would swamp what does. With c the mean code, ‖z - e‖² - ‖z - c‖² = ‖e - c‖² - 2 (e - c)·(z - c): its error in
-    single precision is no larger than what the rounding of z itself leaves.
+    rounding would swamp what does. With c the mean code, ‖z - e‖² - ‖z - c‖² = ‖e - c‖² - 2 (e - c)·(z - c); in single
+    precision its error is no larger than what rounding z itself does.
 
     Parameters
     ----------
