@@ -39,7 +39,7 @@ def curve(data: tuple[Images, Labels, Images, Labels], seed: int, n_epochs: int,
 
     def on_epoch(epoch: int, n_in_all: int, row: Mapping[str, float]) -> None:
         module = model.module_
-        nearest = inference.distances(module, inference.encode(module, images)).argmin(1)
+        nearest = inference.nearness(module)(inference.encode(module, images)).argmin(1)
         codes = module.quantizer.codes.detach()
         profiles = inference.decode(module, codes, torch.ones(len(codes)))
         error = sum(float((profiles[k] - images[own == k]).square().sum()) for k in range(10)) / images.numel()

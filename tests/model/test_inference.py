@@ -43,7 +43,7 @@ def test_images_are_encoded_and_decoded_in_chunks() -> None:
     latents = inference.encode(module, images)
     torch.testing.assert_close(latents, module.encode(images))
     decoded = inference.decode(module, latents, torch.ones(N))
-    torch.testing.assert_close(decoded, 2 * torch.tanh(module.decode(latents.clone())))
+    torch.testing.assert_close(decoded, 2 * torch.tanh(module.decoder(latents.clone())))
 
 
 def test_decoding_gives_each_sample_the_mean_for_its_own_size() -> None:

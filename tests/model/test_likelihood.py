@@ -39,8 +39,10 @@ def test_gaussian_mean_is_the_output_and_its_error_the_squared_one(output, ones)
 def test_bounded_is_the_scaled_tanh_of_the_notebooks(output, ones, scale: float) -> None:
     target = torch.full_like(output, 0.5)
     mean = scale * np.tanh(output.numpy())
-    np.testing.assert_allclose(Bounded(scale).mean(output, ones).numpy(), mean)
-    assert Bounded(scale).error(output, target, ones).item() == pytest.approx(((mean - 0.5) ** 2).mean())
+    bounded = Bounded(scale)
+    np.testing.assert_allclose(bounded.mean(bounded.activation(output), ones).numpy(), mean)
+    error = bounded.error(bounded.activation(output), target, ones)
+    assert error.item() == pytest.approx(((mean - 0.5) ** 2).mean())
 
 
 def test_bernoulli_error_is_the_negative_log_likelihood_of_scipy(output, ones) -> None:
@@ -110,7 +112,7 @@ def test_a_likelihood_is_found_by_its_name() -> None:
     assert kinds == [Gaussian, Bounded, Bernoulli, NegativeBinomial]
     bounded = build_likelihood("bounded", P, 2.0)
     assert isinstance(bounded, Bounded)
-    assert bounded.scale == 2.0
+    assert bounded.activation.scale == 2.0
 
 
 def test_an_unknown_likelihood_is_answered_with_the_known_ones() -> None:

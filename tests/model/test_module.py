@@ -89,7 +89,7 @@ def test_named_architectures_are_built_for_their_data(architecture: str, latent_
     assert output.latents.shape == (N, latent_dim)
     assert output.sample_output.shape == output.class_output.shape == (N, *shape)
     assert isinstance(module.likelihood, Bounded)
-    assert module.likelihood.scale == 2.0
+    assert module.likelihood.activation.scale == 2.0
 
 
 def test_counts_get_a_dispersion_per_feature() -> None:

@@ -228,7 +228,7 @@ def test_decoding_one_row_per_class_equals_a_row_per_sample(kind: str) -> None:
     decoder = decoder.double()
     z = torch.randn(N, D, dtype=torch.float64, requires_grad=True)
     codes, y = torch.randn(K, D, dtype=torch.float64), torch.randint(K - 1, (N,))
-    shared = decode_own_codes(decoder, z, codes, y)
+    shared = decode_own_codes(decoder, torch.nn.Identity(), z, codes, y)
     plain = decoder(z + (codes[y] - z).detach())
     torch.testing.assert_close(shared, plain)
     pull = torch.randn_like(plain)
@@ -242,7 +242,7 @@ def test_decoding_one_row_per_class_equals_a_row_per_sample_in_bfloat16_up_to_it
     decoder = dense(P, D, (5,), P)[1]
     z, codes, y = torch.randn(N, D, requires_grad=True), torch.randn(K, D), torch.randint(K, (N,))
     with torch.autocast("cpu", torch.bfloat16):
-        shared = decode_own_codes(decoder, z, codes, y)
+        shared = decode_own_codes(decoder, torch.nn.Identity(), z, codes, y)
     assert shared.dtype == torch.bfloat16
     plain = decoder(z + (codes[y] - z).detach())
     pull = torch.randn_like(plain)

@@ -44,6 +44,7 @@ ROW_WISE = (
 
 def decode_own_codes(
     decoder: nn.Module,
+    activation: nn.Module,
     latents: Float[Tensor, "batch latent"],
     codes: Float[Tensor, "classes latent"],
     y: Int[Tensor, " batch"],
@@ -55,6 +56,8 @@ def decode_own_codes(
     decoder
         Maps latents to outputs. Rows are shared where it is a layer, or a plain sequence of layers, known to treat
         each row by itself (`ROW_WISE`); otherwise each sample is decoded by itself.
+    activation
+        Layer that follows.
     latents
         z, (batch, latent).
     codes
@@ -65,12 +68,12 @@ def decode_own_codes(
     Returns
     -------
     torch.Tensor
-        decoder(e_y), (batch, ...); its gradient reaches the decoder's weights and z.
+        activation(decoder(e_y)), (batch, ...); its gradient reaches the decoder's weights and z.
     """
     own = codes.detach()
-    layers = list(decoder) if type(decoder) is nn.Sequential else [decoder]
+    layers = [*(decoder if type(decoder) is nn.Sequential else [decoder]), activation]
     if not all(isinstance(layer, ROW_WISE) and not getattr(layer, "inplace", False) for layer in layers):
-        output: Tensor = decoder(latents + (own[y] - latents).detach())
+        output: Tensor = activation(decoder(latents + (own[y] - latents).detach()))
         return output
     present, row_of_sample = torch.unique(y, return_inverse=True)
     weights = [weight for weight in decoder.parameters() if weight.requires_grad]
@@ -147,6 +150,8 @@ def _input_gradient(layer: nn.Module, layer_input: Tensor, row_of_sample: Tensor
     number by itself have one derivative per number, which the samples of a class share. Any other layer, among them
     linear ones that are not plain, is run again on the samples' rows.
     """
+    if isinstance(layer, nn.Identity):
+        return gradient
     if isinstance(layer, nn.Flatten | nn.Unflatten):
         return gradient.reshape(len(gradient), *layer_input.shape[1:])
     if isinstance(layer, nn.ConvTranspose2d) and not any(layer.output_padding):

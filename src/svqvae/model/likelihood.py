@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from svqvae.model.networks import ScaledTanh
+
 LIKELIHOODS = ("gaussian", "bounded", "bernoulli", "negative_binomial")
 
 
@@ -17,9 +19,16 @@ class Likelihood(nn.Module, ABC):
     ----------
     takes_means
         Whether the error against a mean of several targets has the same minimum as their mean error.
+    activation
+        Layer that the decoder ends in, each number by itself: samples of a class share what it makes of their code.
+        `mean` and `error` take what it gives.
     """
 
     takes_means: bool = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation: nn.Module = nn.Identity()
 
     @abstractmethod
     def mean(
@@ -57,7 +66,7 @@ class Gaussian(Likelihood):
 
 
 class Bounded(Gaussian):
-    """The mean is tanh(output) × scale, as in both published notebooks; the error is the mean squared error.
+    """The decoder ends in tanh × scale, as in both published notebooks; the error is the mean squared error.
 
     Parameters
     ----------
@@ -67,13 +76,7 @@ class Bounded(Gaussian):
 
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()
-        self.scale = scale
-
-    def mean(
-        self, output: Float[Tensor, "batch *event"], size: Float[Tensor, " batch"]
-    ) -> Float[Tensor, "batch *event"]:
-        """Return scale × tanh(output)."""
-        return self.scale * torch.tanh(output)
+        self.activation = ScaledTanh(scale)
 
 
 class Bernoulli(Likelihood):

@@ -84,7 +84,7 @@ class SVQVAEModule(nn.Module):
 
     def decode(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch *event"]:
         """Return decoder outputs, whose meaning the likelihood knows, in the precision of the codes."""
-        output: Tensor = self.decoder(latents).to(self.quantizer.codes.dtype)
+        output: Tensor = self.likelihood.activation(self.decoder(latents)).to(self.quantizer.codes.dtype)
         return output
 
     def forward(
@@ -103,11 +103,13 @@ class SVQVAEModule(nn.Module):
             if len(codes) > len(y) and not needs_all_codes:
                 sample_output, class_output = self.decode(torch.cat([latents, codes.index_select(0, y)])).chunk(2)
                 return ModuleOutput(latents, codes, distances, class_output, sample_output)
-            decoded = self.decode(torch.cat([latents, codes]))
-            sample_output, code_output = decoded[: len(latents)], decoded[len(latents) :]
+            # Split, whose gradient is one concatenation; slices would each fill a table with zeros.
+            sample_output, code_output = self.decode(torch.cat([latents, codes])).split_with_sizes(
+                [len(latents), len(codes)]
+            )
             return ModuleOutput(latents, codes, distances, code_output.index_select(0, y), sample_output, code_output)
         own = y if self.is_supervised else distances.detach().argmin(1)
-        decoded = decode_own_codes(self.decoder, latents, codes, own).to(codes.dtype)
+        decoded = decode_own_codes(self.decoder, self.likelihood.activation, latents, codes, own).to(codes.dtype)
         return ModuleOutput(latents, codes, distances, decoded)
 
 

@@ -106,7 +106,27 @@ class Tanh(nn.Tanh):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return tanh(values), of any shape."""
-        return torch.tanh(values.float() if values.dtype.itemsize < torch.float32.itemsize else values)
+        if values.dtype.itemsize >= torch.float32.itemsize:
+            return torch.tanh(values)
+        return values.float().tanh_()
+
+
+class ScaledTanh(Tanh):
+    """tanh times a factor, in single precision at least.
+
+    Parameters
+    ----------
+    scale
+        Largest absolute value of what it gives.
+    """
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return scale × tanh(values), of any shape."""
+        return self.scale * super().forward(values)
 
 
 class Crop(nn.Module):

@@ -75,9 +75,8 @@ def published(
     """
     z, y = output.latents, batch.y
     nearest = output.distances.argmin(1)
-    own_code, nearest_code = (output.codes.index_select(0, rows) for rows in (y, nearest))
-    codebook, commitment = _mean_square_each_way(own_code, z)
-    codebook_divergence, divergence = _mean_square_each_way(nearest_code, z, nearest != y)
+    codebook, commitment = _mean_square_each_way(output.codes, y, z)
+    codebook_divergence, divergence = _mean_square_each_way(output.codes, nearest, z, nearest != y)
     return {
         "reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
         "codebook": codebook,
@@ -96,8 +95,7 @@ def vqvae(
 
     Source: van den Oord et al., arXiv:1711.00937, equation 3.
     """
-    nearest_code = output.codes.index_select(0, output.distances.argmin(1))
-    codebook, commitment = _mean_square_each_way(nearest_code, output.latents)
+    codebook, commitment = _mean_square_each_way(output.codes, output.distances.argmin(1), output.latents)
     return {
         "reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
         "codebook": codebook,
@@ -159,29 +157,38 @@ def code_error(output: ModuleOutput, likelihood: Likelihood, class_means: Tensor
     return likelihood.error(output.code_output, class_means, class_means.new_ones(len(class_means)))
 
 
-def _mean_square_each_way(codes: Tensor, latents: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _mean_square_each_way(
+    codes: Tensor, which: Tensor, latents: Tensor, counts: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return mean((e - sg z)²) and mean((sg e - z)²), which differ in their gradients only.
 
     Parameters
     ----------
-    codes, latents
-        e and z, (batch, latent).
+    codes
+        (classes, latent).
+    which
+        Index of the code e of each sample, (batch,).
+    latents
+        z, (batch, latent).
     counts
         Whether a sample counts, (batch,); None where all do.
     """
-    each_way: tuple[Tensor, Tensor] = _MeanSquareEachWay.apply(codes, latents, counts)  # type: ignore[no-untyped-call]
+    each_way: tuple[Tensor, Tensor] = _MeanSquareEachWay.apply(codes, which, latents, counts)  # type: ignore[no-untyped-call]
     return each_way
 
 
 class _MeanSquareEachWay(torch.autograd.Function):
-    """One pass over the differences for both terms, and one for each gradient."""
+    """One table of differences for both terms, and one more pass over it for each gradient."""
 
     @staticmethod
-    def forward(ctx: Any, codes: Tensor, latents: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor]:
-        difference = codes - latents
+    def forward(
+        ctx: Any, codes: Tensor, which: Tensor, latents: Tensor, counts: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        difference = codes.index_select(0, which).sub_(latents)
         if counts is not None:
             difference *= counts.to(difference.dtype)[:, None]
-        ctx.save_for_backward(difference)
+        ctx.save_for_backward(difference, which)
+        ctx.n_codes = len(codes)
         ctx.set_materialize_grads(False)
         # By norms, since those make no table of squares.
         mean = torch.linalg.vector_norm(difference, dim=1).square().mean() / difference.shape[1]
@@ -191,9 +198,13 @@ class _MeanSquareEachWay(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, codes_gradient: Tensor | None, latents_gradient: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, None]:
-        (difference,) = ctx.saved_tensors
+    ) -> tuple[Tensor | None, None, Tensor | None, None]:
+        difference, which = ctx.saved_tensors
         scale = 2 / difference.numel()
-        to_codes = None if codes_gradient is None else difference * (scale * codes_gradient)
-        to_latents = None if latents_gradient is None else difference * (-scale * latents_gradient)
-        return to_codes, to_latents, None
+        to_codes = to_latents = None
+        if codes_gradient is not None:
+            sums = difference.new_zeros(ctx.n_codes, difference.shape[1]).index_add_(0, which, difference)
+            to_codes = sums.mul_(scale * codes_gradient)
+        if latents_gradient is not None:
+            to_latents = difference * (-scale * latents_gradient)
+        return to_codes, None, to_latents, None

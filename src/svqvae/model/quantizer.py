@@ -16,11 +16,12 @@ def squared_distances(
 ) -> Float[Tensor, "batch classes"]:
     """Return ‖z - e‖² of each latent to each code, after scaling both to unit length where geometry is cosine.
 
-    Between unit vectors it equals 2 - 2·cosine similarity. Computed by a matrix product and never below 0.
+    Between unit vectors it equals 2 - 2·cosine similarity. Computed by a matrix product and never below 0. The gradient
+    at z leaves out that of ‖z‖², which is the same for all codes: in that of a softmax it cancels.
     """
     if geometry == "cosine":
         latents, codes = functional.normalize(latents, dim=1), functional.normalize(codes, dim=1)
-    squares = _squares(latents)[:, None] + _squares(codes)
+    squares = _squares(latents.detach())[:, None] + _squares(codes)
     return torch.addmm(squares, latents, codes.T, alpha=-2).clamp_min(0)
 
 
