@@ -54,5 +54,5 @@ def test_backed_anndata_fits_as_one_in_memory(tmp_path: Path) -> None:
     backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
     model = SVQVAE(n_epochs=3, latent_dim=6, random_state=0).fit(backed, label="kind")
     same = SVQVAE(n_epochs=3, latent_dim=6, random_state=0).fit(make_cells(), label="kind")
-    np.testing.assert_array_equal(model.codebook_, same.codebook_)
+    np.testing.assert_allclose(model.codebook_, same.codebook_, rtol=1e-4, atol=1e-5)
     backed.file.close()

@@ -59,10 +59,11 @@ def run(*arguments: object) -> int:
 @pytest.mark.parametrize("changes", [{"early_stopping": True}, {"objective": "vqvae"}])
 def test_data_of_one_buffer_give_the_model_of_data_in_memory(stored: anndata.AnnData, changes: dict) -> None:
     found, same = model(**changes).fit(stored, label="kind"), model(**changes).fit(signatures(), label="kind")
-    np.testing.assert_array_equal(found.codebook_, same.codebook_)
+    # Whitened in batches of other sizes, which processors may round otherwise.
+    np.testing.assert_allclose(found.codebook_, same.codebook_, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found.atlas_.means, same.atlas_.means)
-    np.testing.assert_array_equal(found.noise_, same.noise_)
-    pd.testing.assert_frame_equal(found.health_, same.health_)
+    np.testing.assert_allclose(found.noise_, same.noise_, rtol=1e-4)
+    pd.testing.assert_frame_equal(found.health_, same.health_, rtol=1e-3)
     assert found.data_ == same.data_
 
 

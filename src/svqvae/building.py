@@ -3,10 +3,16 @@
 from typing import TYPE_CHECKING
 
 from svqvae import parameters
+from svqvae.model import inference
+from svqvae.model.batches import Batches, MemoryBatches
 from svqvae.model.module import SVQVAEModule, build_module
+from svqvae.model.whitening import WhitenedEncoder
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
+
+# Bytes of samples up to which they are whitened in advance.
+MAX_BYTES = 1 << 30
 
 
 def build(model: "SVQVAE") -> SVQVAEModule:
@@ -24,3 +30,33 @@ def build(model: "SVQVAE") -> SVQVAEModule:
         output_scale=model.output_scale or 1.0,
         geometry=model.geometry,
     )
+
+
+def whiten_in_advance(
+    module: SVQVAEModule, batches: Batches, validation: Batches | None
+) -> tuple[SVQVAEModule, Batches, Batches | None]:
+    """Whiten samples in memory once for all epochs: nothing of it is learnt, and it is a quarter of a training step.
+
+    Parameters
+    ----------
+    module
+        Left as it is.
+    batches, validation
+        Training data, and held-out data or None.
+
+    Returns
+    -------
+    tuple
+        What of the module follows the whitening, which shares its weights, and the data as that reads them. Where the
+        module does not whiten, and data on disk or of more than 1 GiB, come back as they are.
+    """
+    encoder = module.encoder
+    data = [batches] if validation is None else [batches, validation]
+    in_memory = [part for part in data if isinstance(part, MemoryBatches)]
+    is_small = len(in_memory) == len(data) and sum(part.inputs.nbytes for part in in_memory) <= MAX_BYTES
+    if not isinstance(encoder, WhitenedEncoder) or not is_small:
+        return module, batches, validation
+    whitened = [part.with_inputs(inference.whiten(encoder.whitening, part.inputs)) for part in in_memory]
+    parts = (encoder.network, module.quantizer, module.decoder, module.likelihood)
+    behind = SVQVAEModule(*parts, module.geometry, module.is_supervised)
+    return behind, whitened[0], None if validation is None else whitened[1]

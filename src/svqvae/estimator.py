@@ -18,7 +18,7 @@ from torch import Tensor
 from svqvae import inputs, parameters, runs
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.health import CodeHealthWarning, describe_health
-from svqvae.building import build
+from svqvae.building import build, whiten_in_advance
 from svqvae.data.rows import StoredRows
 from svqvae.inputs import AnyRows, Rows
 from svqvae.measuring import measure
@@ -468,15 +468,13 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     ) -> tuple[Batches, list[dict[str, float]]]:
         batch_size = parameters.resolve_batch_size(self, len(kept))
         accelerator = parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available())
-        self.precision_ = choose_precision(
-            self.module_, self.image_shape_ or (self.n_features_in_,), batch_size, accelerator, self.precision
-        )
         max_shift = parameters.resolve_max_shift(self, self.image_shape_)
         batches = self._batches(rows, index, kept, batch_size, max_shift)
         held_out = self.held_out_
         validation = self._batches(rows, index, held_out, batch_size, 0) if len(held_out) else None
         n_epochs = parameters.resolve_n_epochs(self, batches.n_batches)
         n_settling = parameters.resolve_n_settling_epochs(self, n_epochs)
+        module, training, unseen = self.module_, batches, validation
         if isinstance(self.module_.encoder, WhitenedEncoder):
             beside = None
             if others is not None:
@@ -485,6 +483,9 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                     len(self.classes_) + torch.as_tensor(others.groups),
                 )
             measure_whitening(self.module_.encoder.whitening, batches, beside)
+            # In double precision the whole module is brought to it.
+            if self.precision != "64-true":
+                module, training, unseen = whiten_in_advance(self.module_, batches, validation)
         elif others is not None:
             warnings.warn(
                 "`unlabelled` samples are of use with objective='prototype' and architecture='dense' only; they were "
@@ -492,10 +493,13 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                 UserWarning,
                 stacklevel=3,
             )
+        self.precision_ = choose_precision(
+            module, self.image_shape_ or (self.n_features_in_,), batch_size, accelerator, self.precision
+        )
         history = train_on(
-            self.module_,
-            batches,
-            validation,
+            module,
+            training,
+            unseen,
             loss=Loss(
                 self.objective,
                 parameters.resolve_weights(self),
@@ -515,6 +519,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             keep=keep,
             start=start,
         )
+        self.module_.eval()
         return batches, history
 
     def _batches(

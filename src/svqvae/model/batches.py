@@ -135,6 +135,12 @@ class MemoryBatches:
         part.n_batches = max(1, min(self.n_batches, len(self.y) // n_ranks))
         return part
 
+    def with_inputs(self, inputs: Float[Tensor, "n *event"]) -> "MemoryBatches":
+        """Return the same batches of samples of which the encoder reads something else."""
+        other = copy.copy(self)
+        other.inputs = inputs
+        return other
+
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
         """Yield every sample once, shuffled, and shifted where `is_augmented`."""
         generator = generator_of(self.seed, epoch)
