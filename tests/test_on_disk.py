@@ -11,8 +11,9 @@ import pytest
 from scipy import sparse
 
 from svqvae import SVQVAE, cli
+from svqvae.cross_validation import cross_validate
 from svqvae.data import gctx
-from svqvae.data.rows import StoredRows
+from svqvae.data.rows import StoredRows, stored_rows
 from svqvae.data.simulate import plant_classes
 from svqvae.data.stored import open_table
 from svqvae.evaluation import held_out_quality
@@ -184,3 +185,30 @@ def test_the_commands_take_an_annotated_file_of_an_old_layout(tmp_path: Path, re
     assert anndata.read_h5ad(tmp_path / "cells.h5ad").obsm["X_svqvae"].shape[0] == 700
     with pytest.raises(ValueError, match=r"whose layout is that of anndata before 0\.7\. Rewrite it"):
         open_table(cells, label="bulk_labels", on_disk=True)
+
+
+@pytest.mark.filterwarnings("ignore:Some codes do not stand")
+def test_cross_validation_on_disk_has_the_figures_of_one_in_memory(stored: anndata.AnnData) -> None:
+    y, settings = stored.obs["kind"].to_numpy(), {"n_folds": 3, "seeds": [0, 1]}
+    models = {"svqvae": model(n_epochs=2)}
+    found = cross_validate(stored_rows(stored), y, models, **settings)
+    same = cross_validate(signatures().X, y, models, **settings)
+    assert found.n_plain is None
+    pd.testing.assert_frame_equal(found.runs, same.runs, rtol=0.02)
+    methods = [name for name in found.runs["method"].unique() if name != "svqvae"]
+    pd.testing.assert_frame_equal(found.predictions[methods], same.predictions[methods])
+
+
+def test_plain_classifiers_are_fitted_on_some_of_many_samples_on_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gctx.write(signatures(), tmp_path / "data.gctx")
+    monkeypatch.setattr("svqvae.folding.MAX_NUMBERS", 100 * P)
+    monkeypatch.delattr(StoredRows, "toarray")
+    arguments = ("--label", "kind", "--epochs", 4, "--folds", 2, "--seeds", 1, "--jobs", 1, "--on-disk")
+    assert run("evaluate", tmp_path / "data.gctx", *arguments, "--out", tmp_path / "out.json") == 0
+    assert "fitted on 100 training samples, drawn at random" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert content["n_plain"] == 100
+    assert content["methods"]["nearest class mean"]["accuracy"]["mean"] > 0.9
+    assert content["methods"]["nearest class mean"]["profile_error"]["mean"] < 0.1

@@ -20,14 +20,14 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from svqvae.data.scaling import fit_scaling, log_shares
+from svqvae.data.scaling import ScalingFit
 from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
-from svqvae.inputs import Rows, Unpacked, check_groups, check_labels, check_rows, check_units, dense
+from svqvae.folding import FoldedData, Index, Labels
+from svqvae.inputs import AnyRows, Unpacked, blocks, check_groups, check_labels, check_rows, check_units
 from svqvae.leakage import LeakageWarning, count_near_duplicates
 from svqvae.parameters import check_parameters, resolve_likelihood
 
-Labels = NDArray[np.generic]
 # Called with the folds done, and their number in all.
 OnFit = Callable[[int, int], None]
 N_COMPONENTS, SHRINKAGE, N_NEIGHBORS = 50, 0.9, 5
@@ -49,11 +49,15 @@ class Comparison:
         What was predicted for each sample while it was held out, one row per sample; columns: method and seed.
     n_near_duplicates
         Held-out samples with a near-duplicate among the training samples, in the folds of the first seed.
+    n_plain
+        Most training samples that the plain classifiers were fitted on in a fold, where data on disk have more of
+        them; None where they were fitted on all.
     """
 
     runs: pd.DataFrame
     predictions: pd.DataFrame
     n_near_duplicates: int
+    n_plain: int | None = None
 
     def summary(self) -> pd.DataFrame:
         """Return the mean of each figure over seeds, and ``…_std``, its standard deviation, one row per method.
@@ -134,7 +138,9 @@ def cross_validate(
 
     Parameters
     ----------
-    X : (n, n_features) array, DataFrame or sparse matrix, or images
+    X : (n, n_features) array, DataFrame or sparse matrix, images, or rows on disk
+        Rows on disk stay there: the models read them as they are needed, and the plain classifiers are fitted on as
+        many training samples, drawn at random, as take half a gibibyte.
     y : (n,), at least two classes
     models
         Unfitted models by name; cloned for each fit. Either all or none of them are for counts.
@@ -181,15 +187,18 @@ def cross_validate(
     1.0
     """
     seeds = _check_seeds(seeds)
-    found, sample_shape = check_rows(SVQVAE(), Unpacked(X, y, None), takes_images=True, is_fitting=True)
-    rows = dense(found)
+    checker = SVQVAE()
+    rows, sample_shape = check_rows(checker, Unpacked(X, y, None), takes_images=True, is_fitting=True)
     names, index = check_labels(y, len(rows))
     y = names[index]
     groups = check_groups(groups, len(rows))
-    is_counts = _check_models(models, rows)
+    is_counts = _check_models(models)
+    _check_units(models, checker, rows)
     splits = {seed: make_folds(y, groups, n_folds, seed) for seed in seeds}
-    flat = log_shares(rows) if is_counts else rows.astype(np.float64)
-    n_near = sum(count_near_duplicates(flat, y, *split) for split in splits[seeds[0]])
+    # Images and logarithms of shares have one unit; of tables, the model's own rule tells.
+    are_images = len(sample_shape) > 1 or any(model.image_shape is not None for model in models.values())
+    data = FoldedData(rows, sample_shape, y, groups, is_counts, has_one_unit=is_counts or are_images)
+    n_near = sum(_near_duplicates(data, *split) for split in splits[seeds[0]])
     if n_near > 0.01 * len(y):
         warnings.warn(
             f"{n_near} of {len(y)} held-out samples have a near-duplicate among the training samples: figures are too "
@@ -198,10 +207,9 @@ def cross_validate(
             stacklevel=2,
         )
     others = {"unlabelled": unlabelled, "unlabelled_groups": unlabelled_groups}
-    data = _Data(rows.reshape(len(rows), *sample_shape), flat, y, groups, is_counts, others)
     tasks = [(seed, *split) for seed, folds in splits.items() for split in folds]
     work = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_fit_all)(models, data, train, test, seed) for seed, train, test in tasks
+        delayed(_fit_all)(models, data, others, train, test, seed) for seed, train, test in tasks
     )
     guesses: dict[tuple[str, int], Labels] = {}
     errors: dict[tuple[str, int], list[NDArray[np.float64]]] = {}
@@ -216,7 +224,9 @@ def cross_validate(
         pooled = np.concatenate(errors[name, seed])
         profile_error = float(pooled.mean()) if len(pooled) else np.nan
         runs.append({"method": name, "seed": seed, **_figures(y, guess), "profile_error": profile_error})
-    return Comparison(pd.DataFrame(runs), pd.DataFrame(guesses).rename_axis(columns=["method", "seed"]), n_near)
+    predictions = pd.DataFrame(guesses).rename_axis(columns=["method", "seed"])
+    is_part = data.n_most < max(len(train) for _, train, _ in tasks)
+    return Comparison(pd.DataFrame(runs), predictions, n_near, data.n_most if is_part else None)
 
 
 def make_folds(
@@ -260,62 +270,58 @@ def make_folds(
     return splits
 
 
-@dataclass(frozen=True)
-class _Data:
-    """What is folded: samples as the models take them, as the baselines do, (n, n_features), labels and groups.
-
-    And what is not: the samples without a label.
-    """
-
-    rows: Rows
-    flat: NDArray[np.float64]
-    y: Labels
-    groups: NDArray[np.int64] | None
-    is_counts: bool
-    others: Mapping[str, Any]
-
-    def class_means(self, chosen: NDArray[np.int64], y: Labels) -> pd.DataFrame:
-        """Return the mean of each class among the chosen samples, in the units of `flat`."""
-        if not self.is_counts:
-            return pd.DataFrame(self.flat[chosen]).groupby(y).mean()
-        # As the model: the mean of shares, since that of logarithms would depend on how deep samples were counted.
-        shares = pd.DataFrame(np.expm1(self.flat[chosen])).groupby(y).mean()
-        return pd.DataFrame(np.log1p(shares))
-
-
 def _fit_all(
-    models: Mapping[str, SVQVAE], data: _Data, train: NDArray[np.int64], test: NDArray[np.int64], seed: int
+    models: Mapping[str, SVQVAE], data: FoldedData, others: Mapping[str, Any], train: Index, test: Index, seed: int
 ) -> list[tuple[str, Labels, NDArray[np.float64]]]:
     """Return name, predictions and errors of the profiles of each model and baseline in one fold."""
-    rows, flat, y = data.rows, data.flat, data.y
-    groups = None if data.groups is None else data.groups[train]
-    scaler = StandardScaler().fit(flat[train])
+    y, groups = data.y, None if data.groups is None else data.groups[train]
+    scaler, scaling = StandardScaler(), ScalingFit("none" if data.has_one_unit else "standard")
+    for _, values in data.plain_parts(train):
+        scaler.partial_fit(values)
+        scaling.add(values)
     held_out = data.class_means(test, y[test])
     found = []
     for name, model in models.items():
         with warnings.catch_warnings():
             # Codes that do not stand for their class show in the figures.
             warnings.simplefilter("ignore")
-            fitted = clone(model).set_params(random_state=seed).fit(rows[train], y[train], groups=groups, **data.others)
+            fitted = clone(model).set_params(random_state=seed)
+            fitted.fit(data.for_models(train), y[train], groups=groups, **others)
         if "interrupted" in fitted.history_:
             # The model would keep what it learnt until then; figures of a model half trained would mislead.
             raise KeyboardInterrupt
         profiles = pd.DataFrame(fitted.to_atlas().profiles.to_numpy(), index=fitted.classes_)
-        found.append((name, fitted.predict(rows[test]), _profile_errors(profiles, held_out, scaler)))
+        guess = fitted.predict(data.for_models(test))
+        found.append((name, guess, _profile_errors(profiles, held_out, scaler)))
     means = data.class_means(train, y[train])
     overall = data.class_means(train, np.zeros(len(train))).to_numpy()
     of_all = pd.DataFrame(np.repeat(overall, len(means), axis=0), index=means.index)
     tables = {"nearest class mean": means, "majority": of_all}
-    # Images and logarithms of shares have one unit; of tables, the model's own rule tells.
-    unit = fit_scaling(flat[train], "none" if data.is_counts or rows.ndim > 2 else "standard").scale
-    for name, classifier in baselines(len(train), flat.shape[1], seed).items():
+    unit, drawn = scaling.result().scale, data.drawn(train, seed)
+    plain = data.plain(drawn) / unit
+    classifiers = baselines(len(drawn), plain.shape[1], seed)
+    for classifier in classifiers.values():
         with warnings.catch_warnings():
             # Of a class of a single sample the shrunken covariance is the shrinkage's target, as it should be.
             warnings.filterwarnings("ignore", "Only one sample available")
-            classifier.fit(flat[train] / unit, y[train])
+            classifier.fit(plain, y[drawn])
+    guesses: dict[str, list[Labels]] = {name: [] for name in classifiers}
+    for _, values in data.plain_parts(test):
+        for name, classifier in classifiers.items():
+            guesses[name].append(classifier.predict(values / unit))
+    for name, parts in guesses.items():
         errors = _profile_errors(tables[name], held_out, scaler) if name in tables else np.empty(0)
-        found.append((name, classifier.predict(flat[test] / unit), errors))
+        found.append((name, np.concatenate(parts), errors))
     return found
+
+
+def _near_duplicates(data: FoldedData, train: Index, test: Index) -> int:
+    """Count held-out samples with a near-duplicate; of many on disk among some of the training samples."""
+    looked_at, others = data.drawn(test, 0), data.drawn(train, 0)
+    chosen = np.sort(np.concatenate([looked_at, others]))
+    places = [np.searchsorted(chosen, part) for part in (others, looked_at)]
+    n_near = count_near_duplicates(data.plain(chosen), data.y[chosen], *places)
+    return round(n_near * len(test) / len(looked_at))
 
 
 def _profile_errors(profiles: pd.DataFrame, held_out: pd.DataFrame, scaler: StandardScaler) -> NDArray[np.float64]:
@@ -344,14 +350,22 @@ def _check_seeds(seeds: Sequence[int]) -> list[int]:
     return [int(seed) for seed in found]
 
 
-def _check_models(models: Mapping[str, SVQVAE], rows: Rows) -> bool:
-    """Refuse settings and data that no fit would take, and return whether the models are for counts."""
+def _check_units(models: Mapping[str, SVQVAE], checker: SVQVAE, rows: AnyRows) -> None:
+    """Refuse data that are not finite or that a model's likelihood cannot give."""
+    start = 0
+    for block in blocks(checker, rows):
+        for model in models.values():
+            check_units(block, resolve_likelihood(model), model.output_scale, start)
+        start += len(block)
+
+
+def _check_models(models: Mapping[str, SVQVAE]) -> bool:
+    """Refuse settings that no fit would take, and return whether the models are for counts."""
     taken = sorted(set(models) & set(baselines(2, 1, 0)))
     if taken:
         raise ValueError(f"`models` must have other names than the baselines; got {taken[0]!r}.")
     for model in models.values():
         check_parameters(model)
-        check_units(rows, resolve_likelihood(model), model.output_scale)
     are_counts = {resolve_likelihood(model) == "negative_binomial" for model in models.values()}
     if len(are_counts) > 1:
         raise ValueError(

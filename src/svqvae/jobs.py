@@ -91,11 +91,11 @@ def evaluate_model(
     """
     check_file(out)
     table = from_anndata(adata, label=label, group=group)
-    X: Any = pd.DataFrame(dense(table.X), columns=table.feature_names)
-    if table.image_shape is not None:
-        X = X.to_numpy().reshape(len(X), *table.image_shape)
+    X: Any = table.X
+    if not isinstance(X, StoredRows):
+        X = pd.DataFrame(dense(X), columns=table.feature_names)
     y = np.asarray(table.y)
-    model = SVQVAE(**settings)
+    model = SVQVAE(**settings, image_shape=table.image_shape)
     seeds = range(n_seeds)
     others = None if unlabelled is None else from_anndata(unlabelled, group=group)
     found = cross_validate(
@@ -125,6 +125,7 @@ def evaluate_model(
         "n_folds": n_folds,
         "n_seeds": n_seeds,
         "n_near_duplicates": found.n_near_duplicates,
+        "n_plain": found.n_plain,
         "settings": {name: value for name, value in settings.items() if name != "verbose"},
         "methods": found.to_dict(),
         "classes": [

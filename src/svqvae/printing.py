@@ -173,6 +173,8 @@ def print_comparison(found: "Comparison", title: str) -> None:
     console.print(
         "Profile error: mean squared difference to the mean of held-out samples; lower is better.", style="dim"
     )
+    if found.n_plain is not None:
+        console.print(f"The plain classifiers were fitted on {found.n_plain:,} training samples, drawn at random.")
     say(verdict(found))
 
 

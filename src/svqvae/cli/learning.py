@@ -219,6 +219,7 @@ def evaluate(
     likelihood: Likelihood = "auto",
     geometry: Geometry = "euclidean",
     epochs: Epochs = None,
+    on_disk: OnDisk = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -230,10 +231,10 @@ def evaluate(
     if seeds < 1:
         raise ValueError(f"`--seeds` must be 1 or more; got {seeds}.")
     with spinner(not quiet, "reading"):
-        from svqvae.data.tables import read_table
+        from svqvae.data.stored import open_table
         from svqvae.jobs import drop_features, evaluate_model
 
-        adata = drop_features(read_table(data, label=label, group=group), ignore or [])
+        adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
     settings = {
         "architecture": "conv" if "image_shape" in adata.uns else "dense",
         "objective": objective,
