@@ -198,7 +198,7 @@ def cross_validate(
     # Images and logarithms of shares have one unit; of tables, the model's own rule tells.
     are_images = len(sample_shape) > 1 or any(model.image_shape is not None for model in models.values())
     data = FoldedData(rows, sample_shape, y, groups, is_counts, has_one_unit=is_counts or are_images)
-    n_near = sum(_near_duplicates(data, *split) for split in splits[seeds[0]])
+    n_near = sum(count_near_duplicates(data.plain, y, *split) for split in splits[seeds[0]])
     if n_near > 0.01 * len(y):
         warnings.warn(
             f"{n_near} of {len(y)} held-out samples have a near-duplicate among the training samples: figures are too "
@@ -298,7 +298,8 @@ def _fit_all(
     of_all = pd.DataFrame(np.repeat(overall, len(means), axis=0), index=means.index)
     tables = {"nearest class mean": means, "majority": of_all}
     unit, drawn = scaling.result().scale, data.drawn(train, seed)
-    plain = data.plain(drawn) / unit
+    plain = data.plain(drawn)
+    plain /= unit
     classifiers = baselines(len(drawn), plain.shape[1], seed)
     for classifier in classifiers.values():
         with warnings.catch_warnings():
@@ -313,15 +314,6 @@ def _fit_all(
         errors = _profile_errors(tables[name], held_out, scaler) if name in tables else np.empty(0)
         found.append((name, np.concatenate(parts), errors))
     return found
-
-
-def _near_duplicates(data: FoldedData, train: Index, test: Index) -> int:
-    """Count held-out samples with a near-duplicate; of many on disk among some of the training samples."""
-    looked_at, others = data.drawn(test, 0), data.drawn(train, 0)
-    chosen = np.sort(np.concatenate([looked_at, others]))
-    places = [np.searchsorted(chosen, part) for part in (others, looked_at)]
-    n_near = count_near_duplicates(data.plain(chosen), data.y[chosen], *places)
-    return round(n_near * len(test) / len(looked_at))
 
 
 def _profile_errors(profiles: pd.DataFrame, held_out: pd.DataFrame, scaler: StandardScaler) -> NDArray[np.float64]:
