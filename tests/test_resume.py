@@ -101,3 +101,15 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     SVQVAE(n_epochs=1, random_state=0, latent_dim=2).fit(*data()).save(tmp_path / "run")
     with pytest.raises(ValueError, match=r"must be a checkpoint that `svqvae fit` wrote; it holds other tensors"):
         fit(tmp_path / "run" / "model.safetensors", n_epochs=2)
+
+
+def test_a_resumed_fit_stays_in_the_precision_it_began_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(epoch: int, n_epochs: int, row: Any) -> None:
+        raise RuntimeError("killed")
+
+    path = tmp_path / "fit.safetensors"
+    monkeypatch.setattr("svqvae.estimator.choose_precision", lambda *_: "bf16-mixed")
+    with pytest.raises(RuntimeError, match="killed"):
+        SVQVAE(**SETTINGS, precision="auto").fit(*data(), checkpoint=path, on_epoch=stop)
+    monkeypatch.setattr("svqvae.estimator.choose_precision", lambda *_: "32-true")
+    assert fit(path, precision="auto").precision_ == "bf16-mixed"

@@ -493,9 +493,11 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                 UserWarning,
                 stacklevel=3,
             )
-        self.precision_ = choose_precision(
-            module, self.image_shape_ or (self.n_features_in_,), batch_size, accelerator, self.precision
-        )
+        if start is None:
+            sample_shape = self.image_shape_ or (self.n_features_in_,)
+            self.precision_ = choose_precision(module, sample_shape, batch_size, accelerator, self.precision)
+        else:
+            self.precision_ = start.progress["precision"]
         history = train_on(
             module,
             training,
@@ -518,6 +520,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             on_epoch=on_epoch,
             keep=keep,
             start=start,
+            notes={"precision": self.precision_},
         )
         self.module_.eval()
         return batches, history

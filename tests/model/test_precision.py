@@ -38,3 +38,13 @@ def test_measuring_changes_neither_the_network_nor_the_random_state(module: SVQV
     assert all(weight.grad is None for weight in module.parameters())
     for name, value in module.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_processes_of_torchrun_do_not_measure_each_for_itself(
+    module: SVQVAEModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert choose_precision(module, (5,), 4, "cpu", "bf16-mixed") == "bf16-mixed"
+    with pytest.raises(ValueError, match="`precision` must be named where torchrun starts several processes, 2 here"):
+        choose_precision(module, (5,), 4, "cpu", "auto")

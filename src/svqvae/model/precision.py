@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from svqvae.model.module import SVQVAEModule
+from svqvae.model.processes import n_started
 
 # Mixed precision rounds more: it must be faster by this factor.
 WORTH = 1.2
@@ -38,9 +39,19 @@ def choose_precision(
     -------
     str
         "bf16-mixed" where single precision takes more than 1.2 times as long, else "32-true".
+
+    Raises
+    ------
+    ValueError
+        Under torchrun, where each process would measure for itself and may find otherwise.
     """
     if asked != "auto":
         return asked
+    if n_started() > 1:
+        raise ValueError(
+            f"`precision` must be named where torchrun starts several processes, {n_started()} here, since each would "
+            "measure for itself; got 'auto'. Use '32-true' or 'bf16-mixed'."
+        )
     device = torch.device(accelerator)
     measured = copy.deepcopy(module).to(device).train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

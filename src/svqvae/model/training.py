@@ -47,6 +47,7 @@ def train(
     on_epoch: OnEpoch,
     keep: Keep | None = None,
     start: Checkpoint | None = None,
+    notes: Mapping[str, str] | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> list[Row]:
     """Fit the module in place and return one row of figures per epoch.
@@ -85,6 +86,8 @@ def train(
         long beside an epoch, only as often as costs a tenth of the time.
     start
         The state to go on from, or None.
+    notes
+        Further entries of the progress that the state holds.
     is_stopped
         Asked after each epoch whether to end as Ctrl-C would.
 
@@ -134,6 +137,7 @@ def train(
                 "n_trained": n_trained,
                 "best_loss": best.loss if best.state else None,
                 "n_worse": best.n_worse,
+                **(notes or {}),
             }
             with pause.begun_by():
                 keep(capture(module, rule, scheduler, best.state, **progress))
