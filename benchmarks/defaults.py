@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hidden none": {"hidden": ()},
     "dropout 0.2": {"dropout": 0.2},
     "cosine": {"geometry": "cosine"},
+    "bf16-mixed": {"precision": "bf16-mixed"},
 }
 Array = NDArray[Any]
 

@@ -200,9 +200,9 @@ def test_samples_that_are_close_by_chance_are_no_duplicates(n_features: int) -> 
     rng = np.random.default_rng(3)
     rows, y = rng.normal(size=(400, n_features)) * np.geomspace(1, 1000, n_features), np.arange(400) % 4
     train, test = np.arange(200), np.arange(200, 400)
-    assert count_near_duplicates(rows.__getitem__, y, train, test) <= 1
+    assert count_near_duplicates(rows.__getitem__, y, [(train, test)]) <= 1
     rows[200:250] = rows[:50]
-    assert 50 <= count_near_duplicates(rows.__getitem__, y, train, test) <= 51
+    assert 50 <= count_near_duplicates(rows.__getitem__, y, [(train, test)]) <= 51
 
 
 def test_measurements_of_few_features_are_not_taken_for_duplicates() -> None:
@@ -213,7 +213,7 @@ def test_measurements_of_few_features_are_not_taken_for_duplicates() -> None:
 def test_of_many_samples_a_part_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("svqvae.leakage.MAX_LOOKED_AT", 25)
     rows = np.tile(np.random.default_rng(0).normal(size=(50, 20)), (2, 1))
-    assert count_near_duplicates(rows.__getitem__, np.arange(100) % 2, np.arange(50), np.arange(50, 100)) == 50
+    assert count_near_duplicates(rows.__getitem__, np.arange(100) % 2, [(np.arange(50), np.arange(50, 100))]) == 50
 
 
 def test_random_labels_are_recognised_by_chance_only() -> None:

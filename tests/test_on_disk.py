@@ -205,10 +205,23 @@ def test_plain_classifiers_are_fitted_on_some_of_many_samples_on_disk(
     gctx.write(signatures(), tmp_path / "data.gctx")
     monkeypatch.setattr("svqvae.folding.MAX_NUMBERS", 100 * P)
     monkeypatch.delattr(StoredRows, "toarray")
-    arguments = ("--label", "kind", "--epochs", 4, "--folds", 2, "--seeds", 1, "--jobs", 1, "--on-disk")
+    arguments = ("--label", "kind", "--epochs", 4, "--folds", 2, "--seeds", 1, "--jobs", 2, "--on-disk")
     assert run("evaluate", tmp_path / "data.gctx", *arguments, "--out", tmp_path / "out.json") == 0
     assert "fitted on 100 training samples, drawn at random" in capsys.readouterr().out
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["n_plain"] == 100
     assert content["methods"]["nearest class mean"]["accuracy"]["mean"] > 0.9
     assert content["methods"]["nearest class mean"]["profile_error"]["mean"] < 0.1
+
+
+def test_a_fit_goes_on_wherever_its_data_stand(stored: anndata.AnnData, tmp_path: Path) -> None:
+    def stop(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    whole = model().fit(stored, label="kind")
+    for first, second in ((stored, signatures()), (signatures(), stored)):
+        path = tmp_path / "fit.safetensors"
+        with pytest.raises(RuntimeError, match="killed"):
+            model().fit(first, label="kind", checkpoint=path, on_epoch=stop)
+        found = model().fit(second, label="kind", checkpoint=path, resume=True)
+        np.testing.assert_allclose(found.codebook_, whole.codebook_, rtol=1e-3, atol=1e-4)

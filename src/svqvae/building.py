@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from svqvae import parameters
-from svqvae.model import inference
 from svqvae.model.batches import Batches, MemoryBatches
 from svqvae.model.module import SVQVAEModule, build_module
 from svqvae.model.whitening import WhitenedEncoder
@@ -35,7 +34,7 @@ def build(model: "SVQVAE") -> SVQVAEModule:
 def whiten_in_advance(
     module: SVQVAEModule, batches: Batches, validation: Batches | None
 ) -> tuple[SVQVAEModule, Batches, Batches | None]:
-    """Whiten samples in memory once for all epochs: nothing of it is learnt, and it is a quarter of a training step.
+    """Whiten samples in memory once for all epochs, since nothing of it is learnt.
 
     Parameters
     ----------
@@ -47,8 +46,8 @@ def whiten_in_advance(
     Returns
     -------
     tuple
-        What of the module follows the whitening, which shares its weights, and the data as that reads them. Where the
-        module does not whiten, and data on disk or of more than 1 GiB, come back as they are.
+        A module that shares all weights with this one but reads whitened samples, and such data. Where the module does
+        not whiten, and where data are on disk or more than 1 GiB, all comes back as it is.
     """
     encoder = module.encoder
     data = [batches] if validation is None else [batches, validation]
@@ -56,7 +55,8 @@ def whiten_in_advance(
     is_small = len(in_memory) == len(data) and sum(part.inputs.nbytes for part in in_memory) <= MAX_BYTES
     if not isinstance(encoder, WhitenedEncoder) or not is_small:
         return module, batches, validation
-    whitened = [part.with_inputs(inference.whiten(encoder.whitening, part.inputs)) for part in in_memory]
-    parts = (encoder.network, module.quantizer, module.decoder, module.likelihood)
-    behind = SVQVAEModule(*parts, module.geometry, module.is_supervised)
-    return behind, whitened[0], None if validation is None else whitened[1]
+    whitened = [part.with_inputs(encoder.whitening.of_all(part.inputs)) for part in in_memory]
+    reader = WhitenedEncoder(encoder.whitening, encoder.network, reads_whitened=True)
+    parts = (reader, module.quantizer, module.decoder, module.likelihood)
+    shared = SVQVAEModule(*parts, module.geometry, module.is_supervised)
+    return shared, whitened[0], None if validation is None else whitened[1]

@@ -198,7 +198,7 @@ def cross_validate(
     # Images and logarithms of shares have one unit; of tables, the model's own rule tells.
     are_images = len(sample_shape) > 1 or any(model.image_shape is not None for model in models.values())
     data = FoldedData(rows, sample_shape, y, groups, is_counts, has_one_unit=is_counts or are_images)
-    n_near = sum(count_near_duplicates(data.plain, y, *split) for split in splits[seeds[0]])
+    n_near = count_near_duplicates(data.plain, y, splits[seeds[0]])
     if n_near > 0.01 * len(y):
         warnings.warn(
             f"{n_near} of {len(y)} held-out samples have a near-duplicate among the training samples: figures are too "

@@ -483,8 +483,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
                     len(self.classes_) + torch.as_tensor(others.groups),
                 )
             measure_whitening(self.module_.encoder.whitening, batches, beside)
-            # In double precision the whole module is brought to it.
-            if self.precision != "64-true":
+            # Graphics cards whiten in no time, and in double precision whitening is to be done in it as well.
+            if accelerator == "cpu" and self.precision != "64-true":
                 module, training, unseen = whiten_in_advance(self.module_, batches, validation)
         elif others is not None:
             warnings.warn(

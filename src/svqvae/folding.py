@@ -71,10 +71,15 @@ class FoldedData:
             yield part, self.plain(part)
 
     def drawn(self, chosen: Index, seed: int) -> Index:
-        """Return the samples that a plain classifier is fitted on: all, or of too many some, in their order."""
+        """Return the samples that a plain classifier is fitted on, in their order: all, or of too many some.
+
+        Those are drawn at random, but two of each class come first.
+        """
         if len(chosen) <= self.n_most:
             return chosen
-        return np.sort(np.random.default_rng(seed).choice(chosen, self.n_most, replace=False))
+        mixed = np.random.default_rng(seed).permutation(chosen)
+        is_later = pd.Series(self.y[mixed]).groupby(self.y[mixed]).cumcount().to_numpy() >= 2
+        return np.sort(mixed[np.argsort(is_later, kind="stable")][: self.n_most])
 
     def class_means(self, chosen: Index, y: Labels) -> pd.DataFrame:
         """Return the mean of each class among the chosen samples, in the units of `plain`.

@@ -1,6 +1,6 @@
 """Whether held-out samples have near-duplicates among the samples that a model was trained on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ class LeakageWarning(UserWarning):
 
 
 def count_near_duplicates(
-    take: Callable[[Index], NDArray[np.floating]], y: NDArray[np.generic], train: Index, test: Index
+    take: Callable[[Index], NDArray[np.floating]], y: NDArray[np.generic], splits: Sequence[tuple[Index, Index]]
 ) -> int:
     """Count held-out rows that are far closer to a training row than chance brings samples of a class.
 
@@ -40,14 +40,14 @@ def count_near_duplicates(
     take
         Returns rows, (n_asked, n_features), by rising positions; 8,192 are asked for at a time.
     y : (n,)
-    train, test
-        Positions of rows.
+    splits
+        Positions of training rows and of held-out rows, which are counted in each of them.
 
     Examples
     --------
     >>> rows = np.random.default_rng(0).normal(size=(20, 30))
     >>> rows[10] = rows[0]
-    >>> count_near_duplicates(rows.__getitem__, np.arange(20) % 2, np.arange(10), np.arange(10, 20))
+    >>> count_near_duplicates(rows.__getitem__, np.arange(20) % 2, [(np.arange(10), np.arange(10, 20))])
     1
     """
     names, index = np.unique(y, return_inverse=True)
@@ -64,15 +64,18 @@ def count_near_duplicates(
     residuals = (take(some) - moments.means[index[some]]) / scaler.scale_
     squares = residuals @ residuals.T
     n_dimensions = np.trace(squares) ** 2 / max((squares**2).sum(), 1e-12)
-    by_chance = np.sqrt(chi2.ppf(CHANCE / len(train), n_dimensions) / n_dimensions) if n_dimensions else 0
-    # Rounding leaves equal rows a distance of about 1e-8 per feature.
-    limit = max(min(NEAR, by_chance) * typical, 1e-7 * np.sqrt(residuals.shape[1]))
-    looked_at = scaler.transform(take(test[:: -(-len(test) // MAX_LOOKED_AT)]))
-    distances = np.full(len(looked_at), np.inf)
-    for part in _parts(train):
-        nearest = pairwise_distances_argmin_min(looked_at, scaler.transform(take(part)))[1]
-        distances = np.minimum(distances, nearest)
-    return round(float((distances <= limit).mean()) * len(test))
+    n_near = 0
+    for train, test in splits:
+        by_chance = np.sqrt(chi2.ppf(CHANCE / len(train), n_dimensions) / n_dimensions) if n_dimensions else 0
+        # Rounding leaves equal rows a distance of about 1e-8 per feature.
+        limit = max(min(NEAR, by_chance) * typical, 1e-7 * np.sqrt(residuals.shape[1]))
+        looked_at = scaler.transform(take(test[:: -(-len(test) // MAX_LOOKED_AT)]))
+        distances = np.full(len(looked_at), np.inf)
+        for part in _parts(train):
+            nearest = pairwise_distances_argmin_min(looked_at, scaler.transform(take(part)))[1]
+            distances = np.minimum(distances, nearest)
+        n_near += round(float((distances <= limit).mean()) * len(test))
+    return n_near
 
 
 def _parts(positions: Index) -> Iterator[Index]:

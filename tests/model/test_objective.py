@@ -9,7 +9,7 @@ from svqvae.model.batches import Batch
 from svqvae.model.decoding import decode_own_codes
 from svqvae.model.likelihood import Bounded, Gaussian
 from svqvae.model.module import ModuleOutput, SVQVAEModule
-from svqvae.model.networks import dense, published_lincs
+from svqvae.model.networks import ScaledTanh, dense, published_lincs
 from svqvae.model.objective import Loss, prototype, published, vqvae
 from svqvae.model.quantizer import ClassMeanCodes, GradientCodes, squared_distances
 
@@ -228,8 +228,9 @@ def test_decoding_one_row_per_class_equals_a_row_per_sample(kind: str) -> None:
     decoder = decoder.double()
     z = torch.randn(N, D, dtype=torch.float64, requires_grad=True)
     codes, y = torch.randn(K, D, dtype=torch.float64), torch.randint(K - 1, (N,))
-    shared = decode_own_codes(decoder, torch.nn.Identity(), z, codes, y)
-    plain = decoder(z + (codes[y] - z).detach())
+    activation = ScaledTanh(3.0)
+    shared = decode_own_codes(decoder, activation, z, codes, y)
+    plain = activation(decoder(z + (codes[y] - z).detach()))
     torch.testing.assert_close(shared, plain)
     pull = torch.randn_like(plain)
     wanted = [z, *decoder.parameters()]
@@ -237,14 +238,18 @@ def test_decoding_one_row_per_class_equals_a_row_per_sample(kind: str) -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_decoding_one_row_per_class_equals_a_row_per_sample_in_bfloat16_up_to_its_rounding() -> None:
+@pytest.mark.parametrize("activation", [torch.nn.Identity(), ScaledTanh(3.0)], ids=["gaussian", "bounded"])
+def test_decoding_one_row_per_class_equals_a_row_per_sample_in_bfloat16_up_to_its_rounding(
+    activation: torch.nn.Module,
+) -> None:
     torch.manual_seed(1)
     decoder = dense(P, D, (5,), P)[1]
     z, codes, y = torch.randn(N, D, requires_grad=True), torch.randn(K, D), torch.randint(K, (N,))
     with torch.autocast("cpu", torch.bfloat16):
-        shared = decode_own_codes(decoder, torch.nn.Identity(), z, codes, y)
-    assert shared.dtype == torch.bfloat16
-    plain = decoder(z + (codes[y] - z).detach())
+        shared = decode_own_codes(decoder, activation, z, codes, y)
+    # tanh is taken in single precision.
+    assert shared.dtype == (torch.float32 if isinstance(activation, ScaledTanh) else torch.bfloat16)
+    plain = activation(decoder(z + (codes[y] - z).detach()))
     pull = torch.randn_like(plain)
     wanted = [z, *decoder.parameters()]
     found = torch.autograd.grad(shared.float(), wanted, pull)

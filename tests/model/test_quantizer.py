@@ -66,17 +66,15 @@ def test_relative_distances_err_by_no_more_than_rounding_the_latents(geometry: G
     assert (found - exact).abs().max() <= 2 * gap * torch.finfo(torch.float32).eps * latents.double().norm(dim=1).max()
 
 
-@pytest.mark.parametrize("n_classes", [2, 10, 75, 300])
-@pytest.mark.parametrize("latent_dim", [2, 64, 1000])
-def test_relative_distances_of_a_sample_are_the_same_bits_in_a_batch_of_any_size(
-    n_classes: int, latent_dim: int
-) -> None:
-    seeded = torch.Generator().manual_seed(3)
-    distances = RelativeDistances(torch.randn(n_classes, latent_dim, generator=seeded))
-    latents = torch.randn(300, latent_dim, generator=seeded)
-    together = distances(latents)
-    for n in (16, 17, 33, 64, 257):
-        assert torch.equal(distances(latents[:n]), together[:n])
+def test_relative_distances_of_codes_close_to_each_other_and_far_from_others_are_exact() -> None:
+    seeded = torch.Generator().manual_seed(4)
+    places = 1000 * torch.randn(4, 1, 50, generator=seeded) + torch.randn(4, 2, 50, generator=seeded) / 7
+    codes = places.flatten(0, 1)
+    latents = codes.repeat(20, 1) + torch.randn(160, 50, generator=seeded) / 7
+    exact = squared_distances(latents.double(), codes.double())
+    found = RelativeDistances(codes)(latents)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found - found[:, :1], exact - exact[:, :1], rtol=1e-9, atol=1e-6)
 
 
 def test_class_sums_are_those_of_numpy(latents, y) -> None:
@@ -154,3 +152,16 @@ def test_gradient_codes_start_within_one_over_the_number_of_classes() -> None:
     codes = GradientCodes(50, 40).codes.detach()
     assert codes.abs().max() <= 1 / 50
     assert codes.std().item() == pytest.approx(1 / 50 / np.sqrt(3), rel=0.05)
+
+
+def test_the_gradient_of_a_softmax_of_distances_is_exact_where_a_latent_is_a_code() -> None:
+    seeded = torch.Generator().manual_seed(5)
+    for _ in range(50):
+        codes = 3 * torch.randn(6, 20, generator=seeded)
+        found, exact = [], []
+        for kind, gradients in ((torch.float32, found), (torch.float64, exact)):
+            z = codes.to(kind, copy=True).requires_grad_()
+            logits = -squared_distances(z, codes.to(kind)) / 50
+            functional.cross_entropy(logits, torch.arange(6), label_smoothing=0.2).backward()
+            gradients.append(z.grad)
+        torch.testing.assert_close(found[0].double(), exact[0], rtol=1e-4, atol=1e-5)

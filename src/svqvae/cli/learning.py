@@ -260,6 +260,7 @@ def evaluate(
         )
     if as_json:
         figures = {"n_samples": adata.n_obs, "n_folds": folds, "n_seeds": seeds, "methods": found.to_dict()}
+        figures |= {"n_near_duplicates": found.n_near_duplicates, "n_plain": found.n_plain}
         print_json({"files": [out], **figures, "verdict": verdict(found)})
     elif not quiet:
         apart = f", each {group} on one side" if group else ""

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.quantizer import RelativeDistances
-from svqvae.model.whitening import Whitening
 
 CHUNK = 1024
 # Matrix products of one or two rows round otherwise than larger ones; with at least so many rows, a sample gets the
@@ -21,12 +20,6 @@ SMALLEST = 16
 def encode(module: SVQVAEModule, inputs: Float[Tensor, "n *event"]) -> Float[Tensor, "n latent"]:
     """Return the latent of each sample."""
     return _in_chunks(module.encode, inputs.to(module.quantizer.codes.dtype))
-
-
-@torch.no_grad()
-def whiten(whitening: Whitening, inputs: Float[Tensor, "n features"]) -> Float[Tensor, "n features"]:
-    """Return what the network behind the whitening reads of each sample."""
-    return _in_chunks(whitening, inputs)
 
 
 @torch.inference_mode()

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Geometry = Literal["euclidean", "cosine"]
+# Largest distance of a code to the mean code at which distances are told in single precision.
+MAX_REACH = 10.0
 
 
 def squared_distances(
@@ -22,15 +24,21 @@ def squared_distances(
     if geometry == "cosine":
         latents, codes = functional.normalize(latents, dim=1), functional.normalize(codes, dim=1)
     squares = _squares(latents.detach())[:, None] + _squares(codes)
-    return torch.addmm(squares, latents, codes.T, alpha=-2).clamp_min(0)
+    distances = torch.addmm(squares, latents, codes.T, alpha=-2)
+    with torch.no_grad():
+        # In its value only: the gradient of one that rounding made negative counts, or those of a softmax would not
+        # cancel.
+        distances.clamp_min_(0)
+    return distances
 
 
 class RelativeDistances(nn.Module):
     """Squared distances of latents to codes, less that to the mean code.
 
     What the distances of a latent have in common tells neither which code is the nearest nor the probabilities, and its
-    rounding would swamp what does. With c the mean code, ‖z - e‖² - ‖z - c‖² = ‖e - c‖² - 2 (e - c)·(z - c); in single
-    precision its error is no larger than what rounding z itself does.
+    rounding would swamp what does. With c the mean code, ‖z - e‖² - ‖z - c‖² = ‖e - c‖² - 2 (e - c)·(z - c). Rounding
+    errs by about 10⁻⁷ ‖e - c‖ ‖z - c‖ in single precision: where a code is farther than 10 from the mean code, all runs
+    in double precision.
 
     Parameters
     ----------
@@ -51,8 +59,10 @@ class RelativeDistances(nn.Module):
         exact = functional.normalize(exact, dim=1) if geometry == "cosine" else exact
         self.register_buffer("center", exact.mean(0).to(codes.dtype))
         apart = exact - self.center
-        self.register_buffer("directions", (-2 * apart).to(codes.dtype))
-        self.register_buffer("offsets", apart.square().sum(1).to(codes.dtype))
+        self.register_buffer("directions", -2 * apart)
+        self.register_buffer("offsets", apart.square().sum(1))
+        is_near = bool(apart.norm(dim=1).max() <= MAX_REACH)
+        self.to(codes.dtype if is_near else torch.float64)
 
     def forward(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch classes"]:
         """Return the relative distances; only those of one latent can be compared."""

@@ -101,10 +101,18 @@ class Whitening(nn.Module):
         self.gains[:rank] = ((1 - SHRINKAGE) * variances / mean_variance + SHRINKAGE).rsqrt() - SHRINKAGE**-0.5
         self.axes[:, :rank] = axes
 
+    @torch.no_grad()
+    def of_all(self, inputs: Float[Tensor, "n features"]) -> Float[Tensor, "n features"]:
+        """Return the whitened features of many samples, without gradients."""
+        whitened = torch.empty_like(inputs)
+        for rows, place in zip(torch.split(inputs, CHUNK), torch.split(whitened, CHUNK), strict=True):
+            place.copy_(self(rows))
+        return whitened
+
     def forward(self, inputs: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
         """Return the whitened features."""
         compressed = asinh(inputs)
-        along = (compressed @ self.axes) @ (self.axes * self.gains).T
+        along = ((compressed @ self.axes) * self.gains) @ self.axes.T
         return (self.gain * compressed).add_(along)
 
 
@@ -117,15 +125,17 @@ class WhitenedEncoder(nn.Module):
         (batch, n_features) to (batch, n_features).
     network
         (batch, n_features) to (batch, latent_dim).
+    reads_whitened
+        Whether what comes in is whitened already.
     """
 
-    def __init__(self, whitening: Whitening, network: nn.Module) -> None:
+    def __init__(self, whitening: Whitening, network: nn.Module, reads_whitened: bool = False) -> None:
         super().__init__()
-        self.whitening, self.network = whitening, network
+        self.whitening, self.network, self.reads_whitened = whitening, network, reads_whitened
 
     def forward(self, inputs: Float[Tensor, "batch features"]) -> Float[Tensor, "batch latent"]:
         """Return the latent of each sample."""
-        latents: Tensor = self.network(self.whitening(inputs))
+        latents: Tensor = self.network(inputs if self.reads_whitened else self.whitening(inputs))
         return latents
 
 
@@ -161,7 +171,7 @@ def asinh(x: Tensor) -> Tensor:
     the result is sign(x) log(1 + |x|), too small by log 2.
     """
     # ONNX knows no copysign.
-    if x.requires_grad or torch.compiler.is_exporting():
+    if x.requires_grad or torch.compiler.is_compiling():
         return torch.asinh(x)
     size = x.abs()
     part = size / x.square().add_(1).sqrt_().add_(1)

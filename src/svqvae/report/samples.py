@@ -139,7 +139,7 @@ def _near_duplicates(model: "SVQVAE", sets: Mapping[str, SampleSet], kind: str) 
     rows = np.concatenate([scaled_rows(model, part.X) for part in parts])
     y = np.concatenate([part.y for part in parts])
     n = len(parts[0].y)
-    return count_near_duplicates(rows.__getitem__, y, np.arange(n), np.arange(n, len(y)))
+    return count_near_duplicates(rows.__getitem__, y, [(np.arange(n), np.arange(n, len(y)))])
 
 
 def rows_of(X: Any, chosen: NDArray[np.int64]) -> Any:
