@@ -116,7 +116,7 @@ def entries(data: str, path: Path, plan: Plan) -> list[Entry]:
         published, prototype = methods.published_settings(data), methods.prototype_settings(data)
         racing += [ours("svqvae published", "published", published, batch, precision) for batch in (BATCH, *larger)]
         racing += [
-            ours("svqvae prototype", "prototype", prototype, batch, precision) for batch in (BATCH, *larger[1:2])
+            ours("svqvae prototype", "prototype", prototype, batch, precision) for batch in (BATCH, *larger[1::2])
         ]
         racing.append(ours("svqvae default", None, methods.default_settings(data), BATCH, precision))
     return racing
