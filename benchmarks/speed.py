@@ -11,7 +11,8 @@ quality       seconds of a whole `fit` of the default model to the reference's f
               shape, against the reference's epochs (25 and 900) times its seconds an epoch in this run
 reference     the reference's 900 epochs at LINCS shape, once: writes results/speed_reference.csv for `quality`
 
-Writes results/speed.csv after each part; rows of other parts are kept.
+All processes keep freed memory, as the command svqvae does (svqvae.allocation). Writes results/speed.csv after each
+part; rows of other parts are kept.
 """
 
 import argparse
@@ -36,10 +37,11 @@ from speed_process import Lap, Runner, take_turns
 from speed_quality import quality, reference_run
 
 from svqvae import SVQVAE
+from svqvae.allocation import keep_freed_memory
 from svqvae.parameters import check_parameters
 
 RESULTS = Path(__file__).parent / "results" / "speed.csv"
-BATCH = 256
+BATCH, DEFAULT_LATENT_DIM = 256, 256
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Entry:
-    """A method in the race: its name, batch, precision, the objective whose arithmetic it needs, and how it is run."""
+    """A method in the race: its name, batch, precision, the objective whose arithmetic it needs, and how it is run.
+
+    Its networks are the published ones or the default ones.
+    """
 
     method: str
     batch: int
     precision: str
     objective: str | None
     runner: Callable[[], Runner]
+    has_default_networks: bool = False
 
 
 def accepts(precision: str) -> bool:
@@ -90,7 +96,8 @@ def entries(data: str, path: Path, plan: Plan) -> list[Entry]:
 
     def ours(name: str, objective: str | None, settings: dict[str, Any], batch: int, precision: str) -> Entry:
         settings = settings | {"batch_size": batch, "precision": precision}
-        return Entry(name, batch, precision, objective, functools.partial(Runner, methods.ours, settings, path))
+        start = functools.partial(Runner, methods.ours, settings, path)
+        return Entry(name, batch, precision, objective, start, has_default_networks=name == "svqvae default")
 
     racing = [
         Entry(
@@ -118,7 +125,8 @@ def entries(data: str, path: Path, plan: Plan) -> list[Entry]:
         racing += [
             ours("svqvae prototype", "prototype", prototype, batch, precision) for batch in (BATCH, *larger[1::2])
         ]
-        racing.append(ours("svqvae default", None, methods.default_settings(data), BATCH, precision))
+        default = methods.default_settings(data)
+        racing += [ours("svqvae default", "prototype", default, batch, precision) for batch in (BATCH, *larger[1::2])]
     return racing
 
 
@@ -128,6 +136,7 @@ def race(data: str, plan: Plan) -> pd.DataFrame:
     racing = entries(data, path, plan)
     _, y = speed_data.read(path)
     encoder, decoder = layers(data)
+    default = default_layers(data)
     batches = sorted({entry.batch for entry in racing})
     runners = [warm(f"{entry.method}, batch {entry.batch}, {entry.precision}", entry.runner) for entry in racing]
     precisions = ["32-true"] if plan.is_quick else ["32-true", "bf16-mixed"]
@@ -146,9 +155,10 @@ def race(data: str, plan: Plan) -> pd.DataFrame:
         row |= {"samples_per_second": np.median(seen), "peak_mib": own[-1].peak_mib}
         row |= ratios(seen, [lap.n_samples / lap.seconds for lap in laps[1]])
         if entry.objective is not None:
-            n_present = present_classes(counts, entry.batch)
-            shape = (entry.batch, len(counts), n_present, methods.LATENT_DIM[data])
-            row |= arithmetic(seen, step_flop(encoder, decoder, entry.objective, *shape), own, entry, rates)
+            pair = default if entry.has_default_networks else (encoder, decoder)
+            latent_dim = DEFAULT_LATENT_DIM if entry.has_default_networks else methods.LATENT_DIM[data]
+            shape = (entry.batch, len(counts), present_classes(counts, entry.batch), latent_dim)
+            row |= arithmetic(seen, step_flop(*pair, entry.objective, *shape), own, entry, rates)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -158,6 +168,18 @@ def layers(data: str) -> tuple[list[Product], list[Product]]:
     encoder, decoder = methods.published_networks(data)
     sample = torch.zeros(1, 1, 28, 28) if data == "mnist" else torch.zeros(1, speed_data.N_GENES)
     return products(encoder, sample), products(decoder, torch.zeros(1, methods.LATENT_DIM[data]))
+
+
+def default_layers(data: str) -> tuple[list[Product], list[Product]]:
+    """Return the matrix products of a training step's default encoder, which reads whitened samples, and decoder."""
+    from svqvae.model.networks import convolutional, dense
+
+    if data == "mnist":
+        pair, sample = convolutional((1, 28, 28), DEFAULT_LATENT_DIM), torch.zeros(1, 1, 28, 28)
+    else:
+        genes = speed_data.N_GENES
+        pair, sample = dense(genes, DEFAULT_LATENT_DIM, (512,), genes), torch.zeros(1, genes)
+    return products(pair[0], sample), products(pair[1], torch.zeros(1, DEFAULT_LATENT_DIM))
 
 
 def warm(name: str, start: Callable[[], Runner]) -> Runner:
@@ -255,12 +277,10 @@ def encoder_products(settings: dict[str, Any]) -> list[Product]:
     """Return the matrix products of an encoder of tables with 978 features, with those of its whitening."""
     if settings["architecture"] != "dense":
         return layers("lincs")[0]
-    from svqvae.model.networks import dense
     from svqvae.model.whitening import MAX_RANK
 
     genes = speed_data.N_GENES
-    encoder = products(dense(genes, 256, (512,), genes)[0], torch.zeros(1, genes))
-    return [Product(1, genes, MAX_RANK), Product(1, MAX_RANK, genes), *encoder]
+    return [Product(1, genes, MAX_RANK), Product(1, MAX_RANK, genes), *default_layers("lincs")[0]]
 
 
 PARTS: dict[str, Callable[[Plan], pd.DataFrame]] = {
@@ -292,6 +312,7 @@ def main() -> None:
     if arguments.quick:
         Runner.start_method = "forkserver"
         multiprocessing.set_forkserver_preload(["speed_methods", "speed_quality", "svqvae.estimator", "__main__"])
+    keep_freed_memory()
     print(f"{torch.get_num_threads()} threads, {os.cpu_count()} cores, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         n_rounds = 1 if arguments.quick else arguments.repeats

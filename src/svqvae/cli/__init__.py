@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from svqvae.allocation import keep_freed_memory
 from svqvae.cli import asking, exporting, importing, learning, reporting
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; a mistake in the input ends with one sentence on standard error and status 2."""
     # Threads that wait in a loop take the processor from those that work, many times over where other programs run.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     warnings.showwarning = _warn_once()
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
