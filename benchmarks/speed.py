@@ -158,7 +158,7 @@ def race(data: str, plan: Plan) -> pd.DataFrame:
             pair = default if entry.has_default_networks else (encoder, decoder)
             latent_dim = DEFAULT_LATENT_DIM if entry.has_default_networks else methods.LATENT_DIM[data]
             shape = (entry.batch, len(counts), present_classes(counts, entry.batch), latent_dim)
-            row |= arithmetic(seen, step_flop(*pair, entry.objective, *shape), own, entry, rates)
+            row |= arithmetic(seen, step_flop(pair[0], pair[1], entry.objective, *shape), own, entry, rates)
         rows.append(row)
     return pd.DataFrame(rows)
 
