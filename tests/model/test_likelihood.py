@@ -35,6 +35,16 @@ def test_gaussian_mean_is_the_output_and_its_error_the_squared_one(output, ones)
     assert Gaussian().error(output, target, ones).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("shape", [(N, P), (N, 3, 8, 8)])
+def test_the_gradient_of_the_squared_error_is_that_of_torch(shape: tuple[int, ...]) -> None:
+    seeded = torch.Generator().manual_seed(0)
+    output, target = torch.randn(2, *shape, dtype=torch.float64, generator=seeded)
+    found, expected = output.clone().requires_grad_(), output.clone().requires_grad_()
+    (3 * Gaussian().error(found, target, torch.ones(N))).backward()
+    (3 * functional.mse_loss(expected, target)).backward()
+    torch.testing.assert_close(found.grad, expected.grad)
+
+
 @pytest.mark.parametrize("scale", [1.0, 10.0])
 def test_bounded_is_the_scaled_tanh_of_the_notebooks(output, ones, scale: float) -> None:
     target = torch.full_like(output, 0.5)
