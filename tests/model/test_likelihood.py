@@ -45,6 +45,59 @@ def test_the_gradient_of_the_squared_error_is_that_of_torch(shape: tuple[int, ..
     torch.testing.assert_close(found.grad, expected.grad)
 
 
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("shape", [(5,), (3, 8, 8)])
+def test_errors_of_samples_and_of_their_codes_are_those_of_a_row_per_sample(name: str, shape: tuple[int, ...]) -> None:
+    if name == "negative_binomial" and len(shape) > 1:
+        pytest.skip("counts come in rows")
+    likelihood = build_likelihood(name, P, 3.0).double()
+    seeded = torch.Generator().manual_seed(0)
+    output = torch.randn(N + 4, *shape, dtype=torch.float64, generator=seeded, requires_grad=True)
+    sample_target, class_target = torch.rand(2, N, *shape, dtype=torch.float64, generator=seeded)
+    # The third code stands for no sample.
+    code_of_sample, size = torch.tensor([0, 1, 1, 3, 3, 3, 0]), torch.arange(1.0, N + 1).double()
+    found = likelihood.errors(output, code_of_sample, sample_target, class_target, size)
+    rows = output[N:][code_of_sample]
+    expected = likelihood.error(output[:N], sample_target, size), likelihood.error(rows, class_target, size)
+    torch.testing.assert_close(torch.stack(found), torch.stack(expected))
+    gradients = [torch.autograd.grad(own + 3 * of_codes, output)[0] for own, of_codes in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_of_the_two_errors_alone_has_its_own_gradient(which: int) -> None:
+    output = torch.randn(N + 2, P, requires_grad=True)
+    target, code_of_sample = torch.randn(N, P), torch.arange(N) % 2
+    found = Gaussian().errors(output, code_of_sample, target, target, torch.ones(N))[which]
+    expected = functional.mse_loss([output[:N], output[N:][code_of_sample]][which], target)
+    gradients = [torch.autograd.grad(error, output)[0] for error in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(("offset", "tolerance"), [(0.0, 1e-6), (10.0, 1e-4), (100.0, 1e-2)])
+def test_what_targets_have_in_common_blurs_the_error_of_a_code_by_little_and_its_gradient_not(
+    offset: float, tolerance: float
+) -> None:
+    seeded = torch.Generator().manual_seed(0)
+    target = offset + torch.randn(200, 50, generator=seeded)
+    code = torch.full((1, 50), offset + 0.1)
+    output = torch.cat([target, code]).requires_grad_()
+    _, found = Gaussian().errors(output, torch.zeros(200, dtype=torch.int64), target, target, torch.ones(200))
+    expected = (code.double() - target.double()).square().mean()
+    assert found.item() == pytest.approx(expected.item(), rel=tolerance)
+    (gradient,) = torch.autograd.grad(found, output)
+    exact = 2 * (code.double() - target.double()).mean(0) / 50
+    torch.testing.assert_close(gradient[200].double(), exact, rtol=1e-4 * max(1, offset), atol=1e-7 * max(1, offset))
+
+
+def test_a_second_pass_back_through_the_squared_error_is_refused() -> None:
+    output = torch.randn(N, P, requires_grad=True)
+    error = Gaussian().error(output, torch.zeros(N, P), torch.ones(N))
+    error.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="inplace"):
+        error.backward()
+
+
 @pytest.mark.parametrize("scale", [1.0, 10.0])
 def test_bounded_is_the_scaled_tanh_of_the_notebooks(output, ones, scale: float) -> None:
     target = torch.full_like(output, 0.5)

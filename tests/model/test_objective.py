@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from svqvae.model.batches import Batch
 from svqvae.model.decoding import decode_own_codes
@@ -152,16 +153,16 @@ def test_vqvae_represents_a_sample_by_its_nearest_code(problem) -> None:
 def test_prototype_terms_equal_a_numpy_transcription(smoothing: float) -> None:
     rng = np.random.default_rng(0)
     z, E, y = rng.normal(size=(N, D)), rng.normal(size=(K, D)), rng.integers(K, size=N)
-    X, of_samples, of_codes = (rng.normal(size=(N, P)) for _ in range(3))
-    tensors = [torch.as_tensor(array) for array in (z, E, of_codes, of_samples)]
-    output = ModuleOutput(tensors[0], tensors[1], squared_distances(tensors[0], tensors[1]), tensors[2], tensors[3])
+    X, of_samples, of_codes = (rng.normal(size=(n, P)) for n in (N, N, K))
+    latents, codes, decoded = (torch.as_tensor(array) for array in (z, E, np.concatenate([of_samples, of_codes])))
     batch = batch_of(torch.as_tensor(X), torch.as_tensor(y))
+    output = ModuleOutput(latents, codes, squared_distances(latents, codes), decoded, batch.y)
     terms = prototype(output, Gaussian(), batch, temperature=2.0, label_smoothing=smoothing)
     logits = -((z[:, None] - E[None]) ** 2).sum(2) / 2.0
     log_shares = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     expected = {
         "sample_reconstruction": ((of_samples - X) ** 2).mean(),
-        "class_reconstruction": ((of_codes - X) ** 2).mean(),
+        "class_reconstruction": ((of_codes[y] - X) ** 2).mean(),
         "label": -(1 - smoothing) * log_shares[np.arange(N), y].mean() - smoothing * log_shares.mean(),
         "commitment": ((z - E[y]) ** 2).mean(),
     }
@@ -176,15 +177,16 @@ def test_one_decoder_run_on_latents_and_codes_equals_a_row_per_sample() -> None:
     X, y = torch.randn(N, P, dtype=torch.float64), torch.randint(K, (N,))
     batch = batch_of(X, y)
 
-    def gradients(output: ModuleOutput) -> list[torch.Tensor]:
-        terms = prototype(output, module.likelihood, batch, 1.0)
-        return list(torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(module.parameters())))
+    def gradients(total: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(total, list(module.parameters()))
 
     z = module.encode(X)
     codes = module.quantizer.codes
-    plain = ModuleOutput(z, codes, squared_distances(z, codes), decoder(codes[y]), decoder(z))
-    for shared, alone in zip(gradients(module(X, y)), gradients(plain), strict=True):
-        torch.testing.assert_close(shared, alone)
+    plain = [functional.mse_loss(decoder(z), X), functional.mse_loss(decoder(codes[y]), X)]
+    plain += [functional.cross_entropy(-torch.cdist(z, codes).square(), y), functional.mse_loss(z, codes[y])]
+    shared = prototype(module(X, y), module.likelihood, batch, 1.0)
+    for found, expected in zip(gradients(sum(shared.values())), gradients(sum(plain)), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 class Shifted(torch.nn.Sequential):
@@ -262,8 +264,8 @@ def test_classes_far_beyond_all_likelihood_pull_at_a_latent_by_nothing_and_not_b
     codes = torch.tensor([[0.0], [1.0], [9.4], [30.0]])
     distances = squared_distances(z, codes)
     distances.retain_grad()
-    output = ModuleOutput(z, codes, distances, torch.zeros(1, 1), torch.zeros(1, 1))
     batch = batch_of(torch.zeros(1, 1), torch.tensor([0]))
+    output = ModuleOutput(z, codes, distances, torch.zeros(5, 1), batch.y)
     prototype(output, Gaussian(), batch, 1.0)["label"].backward()
     slopes = distances.grad.abs().squeeze()
     # exp(-9.4²) is 4·10⁻³⁹, which single precision holds as a subnormal number.

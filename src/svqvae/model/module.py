@@ -28,20 +28,36 @@ class ModuleOutput:
         E, (classes, latent).
     distances
         Squared distance of each latent to each code in the model's geometry, (batch, classes).
-    class_output
-        Decoder output for the code that stands for each sample, (batch, ...).
-    sample_output
-        Decoder output for each latent, (batch, ...); None where the objective does not decode latents.
-    code_output
-        Decoder output for each code, (classes, ...); None where the objective does not decode them all.
+    decoded
+        Decoder outputs: with gradient codes one for the code that stands for each sample, (batch, ...); with class-mean
+        codes one for each latent and then one for each code that is decoded, (batch + codes, ...).
+    code_of_sample
+        With class-mean codes, which of the decoded codes is that of each sample, (batch,); else None.
     """
 
     latents: Float[Tensor, "batch latent"]
     codes: Float[Tensor, "classes latent"]
     distances: Float[Tensor, "batch classes"]
-    class_output: Float[Tensor, "batch *event"]
-    sample_output: Float[Tensor, "batch *event"] | None = None
-    code_output: Float[Tensor, "classes *event"] | None = None
+    decoded: Float[Tensor, "rows *event"]
+    code_of_sample: Int[Tensor, " batch"] | None = None
+
+    @property
+    def sample_output(self) -> Float[Tensor, "batch *event"] | None:
+        """Decoder output for each latent, (batch, ...); None where the objective does not decode latents."""
+        return None if self.code_of_sample is None else self.decoded[: len(self.latents)]
+
+    @property
+    def class_output(self) -> Float[Tensor, "batch *event"]:
+        """Decoder output for the code that stands for each sample, (batch, ...)."""
+        if self.code_of_sample is None:
+            return self.decoded
+        return self.decoded[len(self.latents) :].index_select(0, self.code_of_sample)
+
+    @property
+    def code_output(self) -> Float[Tensor, "classes *event"] | None:
+        """Decoder output for each code, (classes, ...); None where they are not all decoded."""
+        rows = self.decoded[len(self.latents) :]
+        return rows if len(rows) == len(self.codes) else None
 
 
 class SVQVAEModule(nn.Module):
@@ -101,13 +117,10 @@ class SVQVAEModule(nn.Module):
             distances = squared_distances(latents, codes, self.geometry)
         if isinstance(self.quantizer, ClassMeanCodes):
             if len(codes) > len(y) and not needs_all_codes:
-                sample_output, class_output = self.decode(torch.cat([latents, codes.index_select(0, y)])).chunk(2)
-                return ModuleOutput(latents, codes, distances, class_output, sample_output)
-            # Split, whose gradient is one concatenation; slices would each fill a table with zeros.
-            sample_output, code_output = self.decode(torch.cat([latents, codes])).split_with_sizes(
-                [len(latents), len(codes)]
-            )
-            return ModuleOutput(latents, codes, distances, code_output.index_select(0, y), sample_output, code_output)
+                own_codes, code_of_sample = codes.index_select(0, y), torch.arange(len(y), device=y.device)
+            else:
+                own_codes, code_of_sample = codes, y
+            return ModuleOutput(latents, codes, distances, self.decode(torch.cat([latents, own_codes])), code_of_sample)
         own = y if self.is_supervised else distances.detach().argmin(1)
         decoded = decode_own_codes(self.decoder, self.likelihood.activation, latents, codes, own).to(codes.dtype)
         return ModuleOutput(latents, codes, distances, decoded)

@@ -125,18 +125,21 @@ def prototype(
     The two targets of a batch differ where training images are shifted: a latent regenerates what the
     encoder saw, a code what the data hold. Source of the label term: Yang et al., arXiv:1805.03438.
     """
-    if output.sample_output is None:
+    if output.code_of_sample is None:
         raise ValueError("`output` must hold decoded latents for the prototype objective; got none.")
-    logits = -output.distances / temperature
+    sample_error, class_error = likelihood.errors(
+        output.decoded, output.code_of_sample, batch.sample_target, batch.class_target, batch.size
+    )
+    logits = output.distances * (-1 / temperature)
     if logits.requires_grad:
         # Without label smoothing most of thousands of classes have a subnormal gradient, which processors multiply a
         # hundred times slower.
         logits.register_hook(partial(functional.hardshrink, lambd=SMALLEST_GRADIENT))  # type: ignore[no-untyped-call]
     return {
-        "sample_reconstruction": likelihood.error(output.sample_output, batch.sample_target, batch.size),
-        "class_reconstruction": likelihood.error(output.class_output, batch.class_target, batch.size),
+        "sample_reconstruction": sample_error,
+        "class_reconstruction": class_error,
         "label": functional.cross_entropy(logits, batch.y, label_smoothing=label_smoothing),
-        "commitment": functional.mse_loss(output.latents, output.codes.index_select(0, batch.y).detach()),
+        "commitment": _mean_square_each_way(output.codes, batch.y, output.latents)[1],
     }
 
 
@@ -178,20 +181,23 @@ def _mean_square_each_way(
 
 
 class _MeanSquareEachWay(torch.autograd.Function):
-    """One table of differences for both terms, and one more pass over it for each gradient."""
+    """One table of differences for both terms, and then for the gradient of the latents."""
 
     @staticmethod
     def forward(
         ctx: Any, codes: Tensor, which: Tensor, latents: Tensor, counts: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         difference = codes.index_select(0, which).sub_(latents)
+        # By norms, since those make no table of squares.
+        squares = torch.linalg.vector_norm(difference, dim=1).square()
         if counts is not None:
-            difference *= counts.to(difference.dtype)[:, None]
-        ctx.save_for_backward(difference, which)
+            squares = squares * counts
+            # Those that do not count are added up in a row of their own.
+            which = torch.where(counts, which, len(codes))
+        ctx.save_for_backward(difference, which, counts)
         ctx.n_codes = len(codes)
         ctx.set_materialize_grads(False)
-        # By norms, since those make no table of squares.
-        mean = torch.linalg.vector_norm(difference, dim=1).square().mean() / difference.shape[1]
+        mean = squares.mean() / difference.shape[1]
         return mean, mean.clone()
 
     @staticmethod
@@ -199,12 +205,14 @@ class _MeanSquareEachWay(torch.autograd.Function):
     def backward(
         ctx: Any, codes_gradient: Tensor | None, latents_gradient: Tensor | None
     ) -> tuple[Tensor | None, None, Tensor | None, None]:
-        difference, which = ctx.saved_tensors
+        difference, which, counts = ctx.saved_tensors
         scale = 2 / difference.numel()
         to_codes = to_latents = None
         if codes_gradient is not None:
-            sums = difference.new_zeros(ctx.n_codes, difference.shape[1]).index_add_(0, which, difference)
-            to_codes = sums.mul_(scale * codes_gradient)
+            sums = difference.new_zeros(ctx.n_codes + 1, difference.shape[1]).index_add_(0, which, difference)
+            to_codes = sums[:-1].mul_(scale * codes_gradient)
         if latents_gradient is not None:
-            to_latents = difference * (-scale * latents_gradient)
+            factor = -scale * latents_gradient
+            # In place: a second backward pass through the same graph is refused by the check of versions.
+            to_latents = difference.mul_(factor if counts is None else (factor * counts)[:, None])
         return to_codes, None, to_latents, None
