@@ -11,8 +11,8 @@ quality       seconds of a whole `fit` of the default model to the reference's f
               shape, against the reference's epochs (25 and 900) times its seconds an epoch in this run
 reference     the reference's 900 epochs at LINCS shape, once: writes results/speed_reference.csv for `quality`
 
-All processes keep freed memory, as the command svqvae does (svqvae.allocation). Writes results/speed.csv after each
-part; rows of other parts are kept.
+All processes keep freed memory, as the command svqvae does (svqvae.allocation). Writes a CSV after each part; rows of
+other parts are kept.
 """
 
 import argparse
@@ -291,13 +291,12 @@ PARTS: dict[str, Callable[[Plan], pd.DataFrame]] = {
 }
 
 
-def keep(table: pd.DataFrame, part: str) -> None:
+def keep(table: pd.DataFrame, part: str, path: Path) -> None:
     """Put the rows of a part in the place of those that the CSV has of it."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    if RESULTS.is_file():
-        known = pd.read_csv(RESULTS)
+    if path.is_file():
+        known = pd.read_csv(path)
         table = pd.concat([known[known["part"] != part], table], ignore_index=True)
-    table.round(4).to_csv(RESULTS, index=False)
+    table.round(4).to_csv(path, index=False)
 
 
 def main() -> None:
@@ -306,6 +305,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=[*PARTS, "reference"], help="parts to run; all but reference")
     parser.add_argument("--repeats", type=int, default=5, help="rounds")
     parser.add_argument("--without-rivals", action="store_true", help="leave pythae and scvi-tools out")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="CSV", help="where rows go; results/speed.csv")
     parser.add_argument("--quick", action="store_true", help="small shapes, one round; writes nothing")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -324,7 +324,7 @@ def main() -> None:
             table = PARTS[part](plan)
             print(table.drop(columns="part").round(3).to_string(index=False, na_rep=""), flush=True)
             if not arguments.quick:
-                keep(table, part)
+                keep(table, part, arguments.results)
 
 
 if __name__ == "__main__":
