@@ -105,8 +105,8 @@ class Gaussian(Likelihood):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """As `Likelihood.errors`, from the sums of the targets that share a code, without a row per sample and code.
 
-        Rounding errs by about 10⁻⁶ of the mean square of the targets in the error of the codes, and of the targets in its
-        gradient, in single precision.
+        In single precision rounding errs by about 10⁻⁶ of the mean square of the targets in the error of the codes, and
+        by as much of the targets in its gradient.
         """
         each: tuple[Tensor, Tensor] = _MeanSquares.apply(  # type: ignore[no-untyped-call]
             output, code_of_sample, sample_target, class_target
