@@ -293,6 +293,7 @@ PARTS: dict[str, Callable[[Plan], pd.DataFrame]] = {
 
 def keep(table: pd.DataFrame, part: str, path: Path) -> None:
     """Put the rows of a part in the place of those that the CSV has of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file():
         known = pd.read_csv(path)
         table = pd.concat([known[known["part"] != part], table], ignore_index=True)

@@ -75,7 +75,7 @@ def test_one_of_the_two_errors_alone_has_its_own_gradient(which: int) -> None:
 
 
 @pytest.mark.parametrize(("offset", "tolerance"), [(0.0, 1e-6), (10.0, 1e-4), (100.0, 1e-2)])
-def test_what_targets_have_in_common_blurs_the_error_of_a_code_by_little_and_its_gradient_not(
+def test_what_targets_have_in_common_blurs_the_error_of_a_code_and_its_gradient_by_little(
     offset: float, tolerance: float
 ) -> None:
     seeded = torch.Generator().manual_seed(0)

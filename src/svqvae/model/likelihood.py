@@ -105,8 +105,8 @@ class Gaussian(Likelihood):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """As `Likelihood.errors`, from the sums of the targets that share a code, without a row per sample and code.
 
-        In single precision rounding errs by about 10⁻⁶ of the mean square of the targets in the error of the codes, and
-        by as much of the targets in its gradient.
+        Output and targets have one type. In single precision rounding errs by about 10⁻⁶ of the mean square of the
+        targets in the error of the codes, and by about 10⁻⁶ of the targets' size in its gradient.
         """
         each: tuple[Tensor, Tensor] = _MeanSquares.apply(  # type: ignore[no-untyped-call]
             output, code_of_sample, sample_target, class_target
@@ -213,7 +213,7 @@ class _MeanSquares(torch.autograd.Function):
     """Mean squares of outputs less their targets, and of codes' outputs less the targets of the samples they stand for.
 
     With C the output of a code, t the n targets that it stands for and m their mean,
-    Σ‖C - t‖² = n‖C - m‖² + Σ‖t‖² - n‖m‖². One table for all differences and then for their gradient.
+    Σ‖C - t‖² = n‖C - m‖² + Σ‖t‖² - n‖m‖². The table of differences becomes that of their gradient.
     """
 
     @staticmethod
