@@ -6,7 +6,8 @@ within a round, given as median, least and greatest. Parts:
 mnist, lincs  samples a second of a training epoch, peak resident memory, share of the best matrix product rate: the
               notebooks' loop (speed_methods.Reference), pythae and scvi-tools where they are installed, svqvae
 classes       cost of a step at 75, 2,000 and 10,000 classes, 978 genes, batches of 256
-predict       rows a second of `predict` against the rate of the encoder's matrix products
+predict       rows a second of `predict` against the rate of the encoder's matrix products: those of the encoder as it
+              trains (of_matrix), and those left once its whitening is folded into the first layer (of_matrix_left)
 quality       seconds of a whole `fit` of the default model to the reference's final quality, on MNIST and at LINCS
               shape, against the reference's epochs (25 and 900) times its seconds an epoch in this run
 reference     the reference's 900 epochs at LINCS shape, once: writes results/speed_reference.csv for `quality`
@@ -248,7 +249,7 @@ def classes(plan: Plan) -> pd.DataFrame:
 
 
 def predict(plan: Plan) -> pd.DataFrame:
-    """Measure `predict` against the rate of matrix products of the encoder's shapes."""
+    """Measure `predict` against the rate of matrix products of the encoder, with its whitening and as it predicts."""
     path = race_data("lincs", plan)
     rows = []
     kinds = {
@@ -257,29 +258,36 @@ def predict(plan: Plan) -> pd.DataFrame:
     }
     for name, settings in list(kinds.items())[: 1 if plan.is_quick else 2]:
         encoder = encoder_products(settings)
+        whole = whitening_products(settings) + encoder
+        shapes = [encoder] if whole == encoder else [whole, encoder]
         # The chunks of svqvae.model.inference.
-        matrix = Runner(matrix_rates, encoder, [1024], ["32-true"])
+        matrices = [Runner(matrix_rates, products, [1024], ["32-true"]) for products in shapes]
         runner = warm(f"{name}, predict", functools.partial(Runner, methods.predicting, settings, path))
-        laps = take_turns([matrix, runner], plan.n_rounds)
-        for one in (matrix, runner):
+        laps = take_turns([*matrices, runner], plan.n_rounds)
+        for one in (*matrices, runner):
             one.stop()
-        seen = [lap.n_samples / lap.seconds for lap in laps[1]]
-        best = [lap.notes["rates"]["32-true", 1024] for lap in laps[0]]
-        achieved = np.asarray(seen) * sum(layer.flop for layer in encoder) / 1e9
+        seen = np.array([lap.n_samples / lap.seconds for lap in laps[-1]])
+        best, best_left = ([lap.notes["rates"]["32-true", 1024] for lap in own] for own in (laps[0], laps[-2]))
+        achieved, left = (seen * sum(layer.flop for layer in products) / 1e9 for products in (whole, encoder))
         row = {"part": "predict", "method": name, "precision": "32-true", "samples_per_second": np.median(seen)}
-        row |= {"peak_mib": laps[1][-1].peak_mib, "gflops": np.median(achieved), "matrix_gflops": np.median(best)}
-        rows.append(row | {"of_matrix": np.median(achieved / best)} | ratios(achieved.tolist(), best))
+        row |= {"peak_mib": laps[-1][-1].peak_mib, "gflops": np.median(achieved), "matrix_gflops": np.median(best)}
+        row |= {"of_matrix": np.median(achieved / best), "of_matrix_left": np.median(left / best_left)}
+        rows.append(row | ratios(achieved.tolist(), best))
     return pd.DataFrame(rows)
 
 
 def encoder_products(settings: dict[str, Any]) -> list[Product]:
-    """Return the matrix products of an encoder of tables with 978 features, with those of its whitening."""
+    """Return the matrix products of an encoder of tables with 978 features, once its whitening is folded."""
+    return (default_layers if settings["architecture"] == "dense" else layers)("lincs")[0]
+
+
+def whitening_products(settings: dict[str, Any]) -> list[Product]:
+    """Return the matrix products of its whitening, which a trained model has folded into the first layer."""
     if settings["architecture"] != "dense":
-        return layers("lincs")[0]
+        return []
     from svqvae.model.whitening import MAX_RANK
 
-    genes = speed_data.N_GENES
-    return [Product(1, genes, MAX_RANK), Product(1, MAX_RANK, genes), *default_layers("lincs")[0]]
+    return [Product(1, speed_data.N_GENES, MAX_RANK), Product(1, MAX_RANK, speed_data.N_GENES)]
 
 
 PARTS: dict[str, Callable[[Plan], pd.DataFrame]] = {

@@ -24,15 +24,13 @@ from svqvae.inputs import AnyRows, Rows
 from svqvae.measuring import measure
 from svqvae.model import inference
 from svqvae.model.batches import Batches, MemoryBatches
-from svqvae.model.checkpoint import Checkpoint
+from svqvae.model.checkpoint import Checkpoint, Keep, OnEpoch
 from svqvae.model.disk_batches import DiskBatches
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.networks import Pair
 from svqvae.model.objective import Loss, Objective
 from svqvae.model.precision import choose_precision
-from svqvae.model.processes import train_on
 from svqvae.model.quantizer import Geometry
-from svqvae.model.training import Keep, OnEpoch
 from svqvae.model.whitening import WhitenedEncoder, measure_whitening
 from svqvae.progress import epoch_bar
 from svqvae.reading import Reader, scaled
@@ -466,6 +464,9 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         keep: Keep | None,
         start: Checkpoint | None,
     ) -> tuple[Batches, list[dict[str, float]]]:
+        # What trains takes a second or two to import, which a model that is only asked does without.
+        from svqvae.model.processes import train_on
+
         batch_size = parameters.resolve_batch_size(self, len(kept))
         accelerator = parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available())
         max_shift = parameters.resolve_max_shift(self, self.image_shape_)
@@ -522,6 +523,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             start=start,
             notes={"precision": self.precision_},
         )
+        if isinstance(self.module_.encoder, WhitenedEncoder):
+            self.module_.encoder.fold()
         self.module_.eval()
         return batches, history
 

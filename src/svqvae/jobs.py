@@ -19,7 +19,7 @@ from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation import Quality, held_out_quality
 from svqvae.inputs import check_groups, dense
-from svqvae.model.processes import is_first
+from svqvae.model.launched import is_first
 from svqvae.runs import CHECKPOINT_FILE
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svqvae.data.scaling import Kind
+from svqvae.model.launched import n_started
 from svqvae.model.likelihood import LIKELIHOODS
-from svqvae.model.processes import n_started
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE

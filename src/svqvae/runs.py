@@ -26,6 +26,7 @@ from svqvae.atlas.storage import (
 from svqvae.building import build
 from svqvae.data.scaling import Scaling
 from svqvae.model.checkpoint import Checkpoint
+from svqvae.model.whitening import WhitenedEncoder
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
@@ -192,6 +193,8 @@ def _rebuild(model: "SVQVAE", tensors: dict[str, NDArray[Any]], folder: Path) ->
         if name.startswith("module.")
     }
     try:
+        if isinstance(module.encoder, WhitenedEncoder) and not state["encoder.whitening.gains"].numel():
+            module.encoder.fold()
         module.to(state["quantizer.codes"].dtype).load_state_dict(state)
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"{folder} must hold the weights that its run.json describes; {error}") from None

@@ -7,6 +7,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor, nn
 
 from svqvae.model import whitening
+from svqvae.model.networks import dense
 from svqvae.model.quantizer import class_sums
 from svqvae.model.whitening import WhitenedEncoder, Whitening, asinh
 
@@ -112,3 +113,14 @@ def test_whitening_is_stored_and_not_trained() -> None:
     assert encoder(rows).shape == (len(rows), 8)
     assert {name for name, _ in encoder.named_parameters()} == {"network.weight", "network.bias"}
     assert "whitening.axes" in encoder.state_dict()
+
+
+@pytest.mark.parametrize("hidden", [(), (16,)])
+def test_folded_into_the_first_layer_it_gives_the_same_latents(hidden: tuple[int, ...]) -> None:
+    rows, y = draw(30)
+    network, _ = dense(30, 8, hidden, 30, dropout=0.1)
+    encoder = WhitenedEncoder(measured(rows, y), network).eval()
+    apart = encoder(rows)
+    encoder.fold()
+    assert not encoder.whitening.axes.numel()
+    torch.testing.assert_close(encoder(rows), apart, rtol=1e-5, atol=1e-5)

@@ -115,7 +115,7 @@ def fit(
     with spinner(not quiet, "reading"):
         from svqvae.data.stored import open_table
         from svqvae.jobs import drop_features, fit_run
-        from svqvae.model.processes import is_first
+        from svqvae.model.launched import is_first
         from svqvae.reporting import report_fit
         from svqvae.runs import run_files
 

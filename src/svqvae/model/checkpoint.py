@@ -1,6 +1,6 @@
 """The state of training after an epoch: enough to go on with the same bits as if it had never stopped."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 Row = dict[str, float | int]
+# Told of each epoch: its place, how many there are in all, and its row.
+OnEpoch = Callable[[int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Checkpoint:
 
     tensors: Mapping[str, Tensor]
     progress: Mapping[str, Any]
+
+
+Keep = Callable[[Checkpoint], None]
 
 
 def capture(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from svqvae.model.launched import n_started
 from svqvae.model.module import SVQVAEModule
-from svqvae.model.processes import n_started
 
 # Mixed precision rounds more: it must be faster by this factor.
 WORTH = 1.2

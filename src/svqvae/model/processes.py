@@ -19,9 +19,10 @@ from torch.distributed import destroy_process_group
 from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
-from svqvae.model.checkpoint import Row
+from svqvae.model.checkpoint import OnEpoch, Row
+from svqvae.model.launched import n_started
 from svqvae.model.module import SVQVAEModule
-from svqvae.model.training import OnEpoch, train
+from svqvae.model.training import train
 
 if multiprocessing.parent_process() is not None:
     # A process that was started to train says nothing of it; what it tells goes to the one that started it.
@@ -30,16 +31,6 @@ if multiprocessing.parent_process() is not None:
 # Floating point operations of a matrix product below which a second thread costs more than it gains.
 ONE_THREAD = 5e7
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
-
-
-def n_started() -> int:
-    """Return how many processes torchrun or a like launcher started, this one among them; 1 where it did not."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
-
-
-def is_first() -> bool:
-    """Return whether this process is the one that writes files."""
-    return n_started() == 1 or int(os.environ.get("RANK", "0")) == 0
 
 
 def train_on(

@@ -17,7 +17,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from svqvae.model.batches import Batch, Batches
-from svqvae.model.checkpoint import Checkpoint, Row, capture, part_of, restore
+from svqvae.model.checkpoint import Checkpoint, Keep, OnEpoch, Row, capture, part_of, restore
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.objective import Loss, code_error
 from svqvae.model.quantizer import ClassMeanCodes, class_sums
@@ -28,8 +28,6 @@ RISE = 0.2
 SETTLING_RATE, MIN_WEIGHT, MAX_WEIGHT = 1 / 3, 10, 40
 # Largest share of the time that goes into writing the state of training.
 KEEPING = 0.1
-OnEpoch = Callable[[int, int, Mapping[str, float]], None]
-Keep = Callable[[Checkpoint], None]
 
 
 def train(

@@ -33,7 +33,7 @@ class Whitening(nn.Module):
     n_features
         Number of input features, p.
     rank
-        Number of directions to measure.
+        Number of directions to measure; with none, w = asinh(x).
     """
 
     axes: Tensor
@@ -112,6 +112,8 @@ class Whitening(nn.Module):
     def forward(self, inputs: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
         """Return the whitened features."""
         compressed = asinh(inputs)
+        if not len(self.gains):
+            return compressed
         along = ((compressed @ self.axes) * self.gains) @ self.axes.T
         return (self.gain * compressed).add_(along)
 
@@ -137,6 +139,18 @@ class WhitenedEncoder(nn.Module):
         """Return the latent of each sample."""
         latents: Tensor = self.network(inputs if self.reads_whitened else self.whitening(inputs))
         return latents
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Let the first linear layer do what the whitening does after asinh, once nothing is trained any more.
+
+        The latents are the same but for rounding, in half of the arithmetic or less. The whitening is then one without
+        directions.
+        """
+        first = next(layer for layer in self.network.modules() if isinstance(layer, nn.Linear))
+        weight, axes, gains = first.weight.double(), self.whitening.axes.double(), self.whitening.gains.double()
+        first.weight.copy_(self.whitening.gain * weight + (weight @ axes * gains) @ axes.T)
+        self.whitening = Whitening(first.in_features, rank=0).to(first.weight.dtype)
 
 
 def measure_whitening(whitening: Whitening, batches: Batches, others: tuple[Tensor, Tensor] | None = None) -> None:
