@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from svqvae.atlas import confidence
 from svqvae.atlas.confidence import (
     N_FOLDS,
     Calibration,
@@ -36,6 +37,25 @@ def test_surprise_is_minus_twice_the_log_density_of_the_likeliest_class() -> Non
         densities.append(stats.multivariate_normal(mean, correlations * np.outer(own, own)).logpdf(rows))
     expected = -2 * np.max(densities, axis=0) - 30 * np.log(2 * np.pi)
     np.testing.assert_allclose(surprise(rows, means, spread), expected, atol=1e-3)
+
+
+def test_surprise_is_the_same_class_by_class_and_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, y = draw(300, 0)
+    spread = fit_spread(rows, y, 3, 0)
+    assert spread is not None
+    means = np.stack([rows[y == k].mean(0) for k in range(3)])
+    whole = surprise(rows, means, spread)
+    monkeypatch.setattr(confidence, "MAX_CELLS", 1)
+    np.testing.assert_allclose(surprise(rows, means, spread), whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e6, 1e30])
+def test_rows_beyond_all_measure_are_the_most_surprising(size: float) -> None:
+    rows, y = draw(300, 0)
+    spread = fit_spread(rows, y, 3, 0)
+    assert spread is not None
+    means = np.stack([rows[y == k].mean(0) for k in range(3)])
+    assert surprise(size * rows[:9], means, spread).min() > 1e9 > surprise(rows, means, spread).max()
 
 
 def test_p_values_count_calibration_scores_that_are_as_large() -> None:

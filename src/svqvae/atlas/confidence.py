@@ -29,8 +29,8 @@ COVERAGE = 0.9
 N_FOLDS = 10
 # Samples that are drawn for calibration where there are more.
 MAX_SAMPLES = 5000
-# Rows whose surprise is computed at once.
-CHUNK = 4096
+# Numbers in a table that is worked on at once.
+MAX_CELLS = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +77,30 @@ def surprise(rows: NDArray[np.floating], means: NDArray[np.floating], spread: Sp
         How rows spread around the means.
     """
     whitening = Whitening(spread)
-    directions, lost = whitening.U.astype(np.float32), 1 - (1 - whitening.cut) ** 2
+    # The part of a scaled row along these directions does not count.
+    directions = whitening.U * np.sqrt(1 - (1 - whitening.cut) ** 2)
     # Common to all classes, but not to all folds.
     common = -2 * np.log(1 - whitening.cut).sum()
+    center = means.mean(0, dtype=np.float64)
     least = np.full(len(rows), np.inf)
-    for mean, deviations in zip(means, spread.deviations, strict=True):
-        scale = 1 / np.sqrt(np.maximum(floored(deviations) * spread.rest, 1e-300))
-        for start in range(0, len(rows), CHUNK):
-            part = slice(start, start + CHUNK)
-            seen = ((rows[part] - mean) * scale).astype(np.float32)
-            squares = (seen.astype(np.float64) ** 2).sum(1) - ((seen @ directions).astype(np.float64) ** 2) @ lost
-            least[part] = np.minimum(least[part], squares - 2 * np.log(scale).sum() + common)
+    n_classes = min(len(means), max(1, MAX_CELLS // max(1, directions.size)))
+    n_rows = max(1, MAX_CELLS // (4 * n_classes * max(1, directions.shape[1])))
+    for first in range(0, len(means), n_classes):
+        own, deviations = means[first : first + n_classes] - center, spread.deviations[first : first + n_classes]
+        scales = 1 / np.sqrt(np.maximum(np.stack([floored(one) for one in deviations]) * spread.rest, 1e-300))
+        weights = scales**2
+        offsets = (weights * own**2 - 2 * np.log(scales)).sum(1) + common
+        # (n_dimensions, n_classes · rank): all classes in one matrix product.
+        along = scales.T.astype(np.float32)[:, :, None] * directions.astype(np.float32)[:, None, :]
+        along = along.reshape(len(directions), -1)
+        shifts = ((scales * own) @ directions).astype(np.float32)
+        for start in range(0, len(rows), n_rows):
+            seen = rows[start : start + n_rows] - center
+            squares = seen**2 @ weights.T - 2 * seen @ (weights * own).T + offsets
+            parts = (seen.astype(np.float32) @ along).reshape(len(seen), *shifts.shape)
+            parts -= shifts
+            squares -= np.einsum("nkr,nkr->nk", parts, parts, dtype=np.float64)
+            least[start : start + n_rows] = np.fmin(least[start : start + n_rows], squares.min(1))
     return least
 
 
