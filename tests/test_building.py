@@ -1,4 +1,4 @@
-"""Samples that are whitened once against samples that are whitened in each step."""
+"""Whitening once against whitening in each step, and folded into the first layer against by itself."""
 
 from pathlib import Path
 

@@ -193,6 +193,7 @@ def _rebuild(model: "SVQVAE", tensors: dict[str, NDArray[Any]], folder: Path) ->
         if name.startswith("module.")
     }
     try:
+        # Of the shapes of a fitted encoder; earlier versions stored the whitening by itself.
         if isinstance(module.encoder, WhitenedEncoder) and not state["encoder.whitening.gains"].numel():
             module.encoder.fold()
         module.to(state["quantizer.codes"].dtype).load_state_dict(state)

@@ -77,18 +77,19 @@ def surprise(rows: NDArray[np.floating], means: NDArray[np.floating], spread: Sp
         How rows spread around the means.
     """
     whitening = Whitening(spread)
-    # The part of a scaled row along these directions does not count.
+    # What is common to the features of a scaled row counts less: squares along these directions are taken off.
     directions = whitening.U * np.sqrt(1 - (1 - whitening.cut) ** 2)
     # Common to all classes, but not to all folds.
     common = -2 * np.log(1 - whitening.cut).sum()
     center = means.mean(0, dtype=np.float64)
     least = np.full(len(rows), np.inf)
     n_classes = min(len(means), max(1, MAX_CELLS // max(1, directions.size)))
-    n_rows = max(1, MAX_CELLS // (4 * n_classes * max(1, directions.shape[1])))
+    n_rows = max(1, MAX_CELLS // (4 * max(len(directions), n_classes * directions.shape[1])))
     for first in range(0, len(means), n_classes):
         own, deviations = means[first : first + n_classes] - center, spread.deviations[first : first + n_classes]
         scales = 1 / np.sqrt(np.maximum(np.stack([floored(one) for one in deviations]) * spread.rest, 1e-300))
         weights = scales**2
+        slopes = -2 * weights * own
         offsets = (weights * own**2 - 2 * np.log(scales)).sum(1) + common
         # (n_dimensions, n_classes · rank): all classes in one matrix product.
         along = scales.T.astype(np.float32)[:, :, None] * directions.astype(np.float32)[:, None, :]
@@ -96,7 +97,7 @@ def surprise(rows: NDArray[np.floating], means: NDArray[np.floating], spread: Sp
         shifts = ((scales * own) @ directions).astype(np.float32)
         for start in range(0, len(rows), n_rows):
             seen = rows[start : start + n_rows] - center
-            squares = seen**2 @ weights.T - 2 * seen @ (weights * own).T + offsets
+            squares = seen**2 @ weights.T + seen @ slopes.T + offsets
             parts = (seen.astype(np.float32) @ along).reshape(len(seen), *shifts.shape)
             parts -= shifts
             squares -= np.einsum("nkr,nkr->nk", parts, parts, dtype=np.float64)
