@@ -23,7 +23,7 @@ from rare_classes import draw_half
 from simulation import MIN_HELD_OUT, data_sets
 
 from svqvae import SVQVAE
-from svqvae.annotating import SEPARATOR, tell_classes
+from svqvae.fitting.annotate import SEPARATOR, tell_classes
 
 RESULTS = Path(__file__).parent / "results" / "confidence.csv"
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -25,7 +25,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.neighbors import KNeighborsClassifier
 
 from svqvae import SVQVAE
-from svqvae.evaluation import held_out_quality
+from svqvae.evaluation.quality import held_out_quality
 
 RESULTS = Path(__file__).parent / "results" / "default_mnist.csv"
 N_DRAWN, N_REPEATS = 1000, 5

@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from svqvae import SVQVAE
 from svqvae.data.tables import from_anndata, read_table
-from svqvae.evaluation import held_out_quality
+from svqvae.evaluation.quality import held_out_quality
 
 RESULTS = Path(__file__).parent / "results" / "defaults.csv"
 VARIANTS: dict[str, dict[str, Any]] = {

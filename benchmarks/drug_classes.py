@@ -17,9 +17,9 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from svqvae import SVQVAE
-from svqvae.cross_validation import cross_validate
 from svqvae.data.l1000 import Selection, read_signatures
 from svqvae.data.tables import Table, from_anndata
+from svqvae.evaluation.cross_validation import cross_validate
 
 RESULTS = Path(__file__).parent / "results" / "drug_classes.csv"
 

@@ -2,8 +2,8 @@
 
 Half of the samples of each class, drawn anew for each seed, are fitted by the default model, and samples simulated by
 it are held against the other half, beside training rows drawn again and a Gaussian per class on the features: see
-`svqvae.evaluation.simulation_quality` for the figures. Three data sets: handwritten digits of 8×8 pixels as rows
-(1,797 × 64), blood cells (700 × 765), and L1000 signatures of A375 cells (978 genes; half of the compounds of each
+`svqvae.evaluation.simulation.simulation_quality` for the figures. Three data sets: handwritten digits of 8×8 pixels as
+rows (1,797 × 64), blood cells (700 × 765), and L1000 signatures of A375 cells (978 genes; half of the compounds of each
 class). Classes of fewer than 5 held-out samples are left out. The last two need SVQVAE_TEST_DATA.
 Prints mean and spread over seeds; writes results/simulation.csv where all data sets were there.
 """
@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 
 from svqvae import SVQVAE
 from svqvae.data.tables import from_anndata, read_table
-from svqvae.evaluation import simulation_quality
+from svqvae.evaluation.simulation import simulation_quality
 
 RESULTS = Path(__file__).parent / "results" / "simulation.csv"
 MIN_HELD_OUT = 5

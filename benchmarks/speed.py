@@ -12,7 +12,7 @@ quality       seconds of a whole `fit` of the default model to the reference's f
               shape, against the reference's epochs (25 and 900) times its seconds an epoch in this run
 reference     the reference's 900 epochs at LINCS shape, once: writes results/speed_reference.csv for `quality`
 
-All processes keep freed memory, as the command svqvae does (svqvae.allocation). Writes a CSV after each part; rows of
+All processes keep freed memory, as the command svqvae does (svqvae.cli.memory). Writes a CSV after each part; rows of
 other parts are kept.
 """
 
@@ -38,7 +38,7 @@ from speed_process import Lap, Runner, take_turns
 from speed_quality import quality, reference_run
 
 from svqvae import SVQVAE
-from svqvae.allocation import keep_freed_memory
+from svqvae.cli.memory import keep_freed_memory
 from svqvae.parameters import check_parameters
 
 RESULTS = Path(__file__).parent / "results" / "speed.csv"

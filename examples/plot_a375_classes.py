@@ -19,8 +19,8 @@ import pandas as pd
 from scipy.cluster.hierarchy import dendrogram
 
 from svqvae import SVQVAE
-from svqvae.cross_validation import cross_validate
 from svqvae.data.l1000 import Selection, read_signatures
+from svqvae.evaluation.cross_validation import cross_validate
 
 folder = Path(os.environ["SVQVAE_TEST_DATA"]) / "lincs" / "a375"
 plates = sorted(folder.glob("*.gctx"))

@@ -17,8 +17,8 @@ import scanpy as sc
 from sklearn.model_selection import train_test_split
 
 from svqvae import SVQVAE
-from svqvae.annotating import annotate_anndata
 from svqvae.data.tables import read_table
+from svqvae.fitting.annotate import annotate_anndata
 
 if "SVQVAE_TEST_DATA" in os.environ:
     cells = read_table(Path(os.environ["SVQVAE_TEST_DATA"]) / "pbmc68k_reduced.h5ad", label="bulk_labels")

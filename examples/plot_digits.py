@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 
 from svqvae import SVQVAE
 from svqvae.data.images import digits
-from svqvae.evaluation import held_out_quality
+from svqvae.evaluation.quality import held_out_quality
 
 images, labels = digits()
 X_train, X_test, y_train, y_test = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)

@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
 from svqvae import SVQVAE
-from svqvae.evaluation import simulation_quality
+from svqvae.evaluation.simulation import simulation_quality
 
 cells = sc.datasets.pbmc68k_reduced()
 counts = cells.obs["bulk_labels"].value_counts()

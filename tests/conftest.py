@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Scripts and data of `test_golden.py`.
+collect_ignore = ["golden"]
+
 # Folds of `svqvae evaluate` stay in the process of the test: starting others takes longer than the small fits of tests.
 os.environ["LOKY_MAX_CPU_COUNT"] = "1"
 

@@ -251,7 +251,7 @@ def test_evaluate_writes_the_figures_of_the_function(
     csv: Path, tmp_path: Path, kind: type, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from svqvae import SVQVAE
-    from svqvae.cross_validation import cross_validate
+    from svqvae.evaluation.cross_validation import cross_validate
 
     table = pd.read_csv(csv)
     table["kind"] = table["kind"] if kind is str else (table["kind"] == "a").astype(kind)

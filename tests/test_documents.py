@@ -23,7 +23,7 @@ from torch import nn
 from svqvae import cli, parameters
 from svqvae.data import gctx
 from svqvae.data.l1000 import landmark_genes
-from svqvae.published import CODES, DECODER, ENCODER
+from svqvae.fitting.published import CODES, DECODER, ENCODER
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,12 +11,12 @@ import pytest
 from scipy import sparse
 
 from svqvae import SVQVAE, cli
-from svqvae.cross_validation import cross_validate
 from svqvae.data import gctx
 from svqvae.data.rows import StoredRows, stored_rows
 from svqvae.data.simulate import plant_classes
 from svqvae.data.stored import open_table
-from svqvae.evaluation import held_out_quality
+from svqvae.evaluation.cross_validation import cross_validate
+from svqvae.evaluation.quality import held_out_quality
 from svqvae.model.disk_batches import DiskBatches
 
 K, P = 6, 20
@@ -112,7 +112,7 @@ def test_counts_on_disk_train_as_well(tmp_path: Path, form: type) -> None:
 def test_rows_on_disk_are_predicted_as_in_memory(stored: anndata.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = signatures()
     fitted = model(n_epochs=2).fit(whole, label="kind")
-    monkeypatch.setattr("svqvae.inputs.MAX_BYTES", 1)
+    monkeypatch.setattr("svqvae.data.inputs.MAX_BYTES", 1)
     for method in ("predict", "predict_proba", "transform", "reconstruct"):
         np.testing.assert_array_equal(getattr(fitted, method)(stored), getattr(fitted, method)(whole))
     y = whole.obs["kind"].to_numpy()
@@ -203,7 +203,7 @@ def test_plain_classifiers_are_fitted_on_some_of_many_samples_on_disk(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gctx.write(signatures(), tmp_path / "data.gctx")
-    monkeypatch.setattr("svqvae.folding.MAX_NUMBERS", 100 * P)
+    monkeypatch.setattr("svqvae.evaluation.folding.MAX_NUMBERS", 100 * P)
     monkeypatch.delattr(StoredRows, "toarray")
     arguments = ("--label", "kind", "--epochs", 4, "--folds", 2, "--seeds", 1, "--jobs", 2, "--on-disk")
     assert run("evaluate", tmp_path / "data.gctx", *arguments, "--out", tmp_path / "out.json") == 0

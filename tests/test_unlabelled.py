@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from svqvae import SVQVAE, cli
 from svqvae.atlas.health import CodeHealthWarning
-from svqvae.cross_validation import cross_validate
+from svqvae.evaluation.cross_validation import cross_validate
 
 P, LOUD = 60, 3
 Array = NDArray[Any]

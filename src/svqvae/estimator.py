@@ -15,13 +15,19 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from svqvae import inputs, parameters, runs
+from svqvae import parameters
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.health import CodeHealthWarning, describe_health
-from svqvae.building import build, whiten_in_advance
+from svqvae.data import inputs
+from svqvae.data.inputs import AnyRows, Rows
 from svqvae.data.rows import StoredRows
-from svqvae.inputs import AnyRows, Rows
-from svqvae.measuring import measure
+from svqvae.fitting import run_folder as runs
+from svqvae.fitting.building import build, whiten_in_advance
+from svqvae.fitting.measure import measure
+from svqvae.fitting.reading import Reader, scaled
+from svqvae.fitting.simulation import add_noise
+from svqvae.fitting.splitting import split_validation
+from svqvae.fitting.survey import survey
 from svqvae.model import inference
 from svqvae.model.batches import Batches, MemoryBatches
 from svqvae.model.checkpoint import Checkpoint, Keep, OnEpoch
@@ -33,10 +39,6 @@ from svqvae.model.precision import choose_precision
 from svqvae.model.quantizer import Geometry
 from svqvae.model.whitening import WhitenedEncoder, measure_whitening
 from svqvae.progress import epoch_bar
-from svqvae.reading import Reader, scaled
-from svqvae.simulation import add_noise
-from svqvae.splitting import split_validation
-from svqvae.surveying import survey
 
 
 class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
@@ -346,7 +348,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return class probabilities softmax(-d / temperature), (n, n_classes), d squared distances to the codes.
 
-        They are those of the label term and not calibrated; see `svqvae.annotating.tell_classes`.
+        They are those of the label term and not calibrated; see `svqvae.fitting.annotate.tell_classes`.
         """
         check_is_fitted(self)
         distances, temperature = inference.nearness(self.module_), parameters.resolve_temperature(self)

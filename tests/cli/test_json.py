@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from svqvae.evaluation import Quality
+from svqvae.evaluation.quality import Quality
 
 Run = Callable[..., int]
 Document = Callable[..., dict[str, Any]]
@@ -82,16 +82,16 @@ def test_bringing_in_tells_files_and_figures(
     document: Document, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = SimpleNamespace(verdict=("Better than the class means.",))
-    monkeypatch.setattr("svqvae.demo.run_demo", lambda *_, **__: (QUALITY, page))
+    monkeypatch.setattr("svqvae.jobs.demo.run_demo", lambda *_, **__: (QUALITY, page))
     found = document("demo", "--out", tmp_path)
     assert found["files"][-1] == str(tmp_path / "digits.png")
     assert found["verdict"] == ["Better than the class means."]
     assert found["held_out"] == {**QUALITY.to_dict(), "sample_reconstruction": None}
-    monkeypatch.setattr("svqvae.jobs.prepare_signatures", lambda *_, **__: ["3 taken."])
+    monkeypatch.setattr("svqvae.jobs.signatures.prepare_signatures", lambda *_, **__: ["3 taken."])
     found = document("l1000", "a.gctx", "--sig-info", "s.txt", "--pcl", "p.csv", "--out", "é.h5ad")
     assert found == {"files": ["é.h5ad"], "told": ["3 taken."]}
     model = SimpleNamespace(classes_=["a", "b"], n_features_in_=978, latent_dim=1000)
-    monkeypatch.setattr("svqvae.published.import_run", lambda *_: (model, None))
-    monkeypatch.setattr("svqvae.reporting.report_run", lambda *_: page)
+    monkeypatch.setattr("svqvae.jobs.import_published.import_run", lambda *_: (model, None))
+    monkeypatch.setattr("svqvae.jobs.report.report_run", lambda *_: page)
     found = document("import-published", "saved", "--names", "n.csv", "--genes", "g.tsv", "--out", tmp_path)
     assert (found["n_classes"], found["n_features"], found["samples"]) == (2, 978, None)

@@ -53,7 +53,7 @@ def test_defaults_are_those_of_the_estimator(name: str) -> None:
     assert set(ours) - shared == others - ({"architecture"} if name == "evaluate" else set()) | alone[name]
 
 
-@pytest.mark.parametrize(("name", "function"), [("fit", "fit_run"), ("evaluate", "evaluate_model")])
+@pytest.mark.parametrize(("name", "function"), [("fit", "fit.fit_run"), ("evaluate", "evaluate.evaluate_model")])
 def test_what_is_not_asked_for_is_left_to_the_estimator(
     name: str, function: str, run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +106,7 @@ def test_ctrl_c_ends_with_130(
     def stop(*_: object, **__: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("svqvae.demo.run_demo", stop)
+    monkeypatch.setattr("svqvae.jobs.demo.run_demo", stop)
     assert run("demo", "--out", tmp_path) == 130
     assert capsys.readouterr().err == "svqvae: stopped.\n"
 
@@ -120,7 +120,7 @@ def test_a_warning_is_shown_once(
             warnings.warn(text, UserWarning, stacklevel=1)
         raise ValueError("done.")
 
-    monkeypatch.setattr("svqvae.demo.run_demo", warn)
+    monkeypatch.setattr("svqvae.jobs.demo.run_demo", warn)
     for _ in range(2):
         assert run("demo", "--out", tmp_path) == 2
         assert capsys.readouterr().err == "svqvae: warning: one\nsvqvae: warning: two\nsvqvae: done.\n"

@@ -11,7 +11,7 @@ import pytest
 
 from svqvae.data import gctx
 from svqvae.data.l1000 import Selection, landmark_genes, read_signatures, rename_genes
-from svqvae.jobs import prepare_signatures
+from svqvae.jobs.signatures import prepare_signatures
 
 N, COMPOUNDS = 60, 8
 

@@ -141,7 +141,7 @@ def test_networks_that_cannot_be_exported_are_told(tmp_path: Path, capfd: pytest
 def test_the_published_model_agrees_on_real_signatures(real_file: Callable[[str], Path], tmp_path: Path) -> None:
     from svqvae.data import gctx
     from svqvae.data.l1000 import rename_genes
-    from svqvae.published import read_published
+    from svqvae.fitting.published import read_published
 
     saved = real_file("lincs/reference_model")
     model = read_published(saved, saved / "pcl_names.csv", real_file("lincs/landmark_genes.tsv"))

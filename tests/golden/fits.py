@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from svqvae import SVQVAE
-from svqvae.annotating import tell_classes
 from svqvae.data.images import digits
 from svqvae.data.stored import open_table
-from svqvae.published import CODES, DECODER, ENCODER, read_published
+from svqvae.fitting.annotate import tell_classes
+from svqvae.fitting.published import CODES, DECODER, ENCODER, read_published
 
 Answers = dict[str, NDArray[Any]]
 # A fitted model, samples as it takes them, and the networks that a run folder does not hold.

@@ -135,7 +135,7 @@ def bare(table: Case, tmp_path_factory: pytest.TempPathFactory) -> Report:
 @pytest.fixture(scope="session")
 def lincs(real_file, tmp_path_factory: pytest.TempPathFactory) -> tuple[SVQVAE, Path]:
     """Return the published LINCS model and its page."""
-    from svqvae.published import import_run
+    from svqvae.jobs.import_published import import_run
 
     saved, out = real_file("lincs/reference_model"), tmp_path_factory.mktemp("lincs")
     genes = real_file("lincs/landmark_genes.tsv")

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from svqvae.atlas import contrasts, relations, storage
+from svqvae import files
+from svqvae.atlas import contrasts, relations
 from svqvae.atlas.confidence import Calibration
 from svqvae.atlas.density import ClassDensity
 from svqvae.atlas.shrinkage import shrink
@@ -388,15 +389,15 @@ class ClassAtlas:
     def save(self, folder: Path | str) -> None:
         """Write `atlas.safetensors` into a folder."""
         folder = Path(folder)
-        storage.make_folder(folder, "folder")
+        files.make_folder(folder, "folder")
         tensors, header = self._to_parts()
-        storage.write_tensors(folder / FILE, tensors, KIND, header)
+        files.write_tensors(folder / FILE, tensors, KIND, header)
 
     @classmethod
     def load(cls, folder: Path | str) -> "ClassAtlas":
         """Read `atlas.safetensors` from a run folder, or from the file itself."""
         path = Path(folder)
-        tensors, header = storage.read_tensors(path if path.is_file() else path / FILE, KIND, "an atlas of svqvae")
+        tensors, header = files.read_tensors(path if path.is_file() else path / FILE, KIND, "an atlas of svqvae")
         return cls._from_parts(tensors, header)
 
     def _to_parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -11,7 +11,7 @@ from svqvae.atlas.atlas import N_RESAMPLES, ClassAtlas
 from svqvae.atlas.contrasts import to_gmt, to_rnk
 from svqvae.atlas.relations import MIN_CLASSES
 from svqvae.atlas.space import OnResample, check_metric
-from svqvae.atlas.storage import check_file, check_folder, make_folder, write_whole
+from svqvae.files import check_file, check_folder, make_folder, write_whole
 
 CONTRAST_SUFFIXES = (".csv", ".rnk", ".gmt")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.enrichment import MIN_FEATURES, N_RANDOM, RandomSets, RankedFeatures, match_features
-from svqvae.atlas.storage import writing_whole
+from svqvae.files import writing_whole
 
 Array = NDArray[np.float64]
 # Called with what is done and what there is in all.

@@ -11,8 +11,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from svqvae.allocation import keep_freed_memory
 from svqvae.cli import asking, exporting, importing, learning, reporting
+from svqvae.cli.memory import keep_freed_memory
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from svqvae.cli.options import AsJson, ClassName, Data, Quiet, Run, Seed
-from svqvae.printing import N_SHOWN, agreement_range, print_agreement, print_json, print_nearest, print_ranking, say
+from svqvae.cli.printing import N_SHOWN, agreement_range, print_agreement, print_json, print_nearest, print_ranking, say
 
 commands = typer.Typer()
 
@@ -29,14 +29,14 @@ def annotate(
     quiet: Quiet = False,
 ) -> None:
     """Name the class of each sample of new data, and tell how sure that is."""
-    from svqvae.printing import print_annotated
+    from svqvae.cli.printing import print_annotated
     from svqvae.progress import spinner
 
     if not 0 <= unknown <= 1:
         raise ValueError(f"`--unknown` must be from 0 to 1; got {unknown:g}.")
     with spinner(not quiet, "annotating"):
-        from svqvae.annotating import annotate_samples
         from svqvae.data.stored import open_table
+        from svqvae.jobs.annotate import annotate_samples
 
         table, covers = annotate_samples(run, open_table(data), out, unknown)
     if as_json:
@@ -154,7 +154,7 @@ def simulate(
     from svqvae.progress import spinner
 
     with spinner(not quiet, "simulating"):
-        from svqvae.jobs import simulate_samples
+        from svqvae.jobs.simulate import simulate_samples
 
         n_features = simulate_samples(run, name, n, out, seed)
     if as_json:
@@ -192,8 +192,8 @@ def query(
     quiet: Quiet = False,
 ) -> None:
     """Rank the classes for each signature, or for sets of genes up and down, with how unusual the scores are."""
+    from svqvae.jobs.query import query_signatures
     from svqvae.progress import part_bars
-    from svqvae.querying import query_signatures
 
     with part_bars(not quiet) as progress:
         answer = query_signatures(

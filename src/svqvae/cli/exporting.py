@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from svqvae.cli.options import AsJson, Quiet, Run
-from svqvae.printing import print_json, say
+from svqvae.cli.printing import print_json, say
 
 FORMATS = ("onnx", "hub")
 

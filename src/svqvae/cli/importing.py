@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from svqvae.cli.options import AsJson, Quiet
+from svqvae.cli.printing import print_json, print_quality, print_verdict, say
 from svqvae.cli.reporting import command_line, report_files, try_report
-from svqvae.printing import print_json, print_quality, print_verdict, say
 
 commands = typer.Typer()
 
@@ -51,7 +51,7 @@ def l1000(
 ) -> None:
     """Bring L1000 signatures and the perturbagen classes of their compounds together, and say what was left out."""
     from svqvae.data.l1000 import Selection
-    from svqvae.jobs import prepare_signatures
+    from svqvae.jobs.signatures import prepare_signatures
     from svqvae.progress import part_bars
 
     lines = tuple(cell.strip() for text in cells or [] for cell in text.split(",") if cell.strip())
@@ -110,9 +110,9 @@ def import_published(
     from svqvae.progress import spinner
 
     with spinner(not quiet, "reading"):
-        from svqvae.published import import_run
-        from svqvae.reporting import report_run
-        from svqvae.runs import run_files
+        from svqvae.fitting.run_folder import run_files
+        from svqvae.jobs.import_published import import_run
+        from svqvae.jobs.report import report_run
 
         model, quality = import_run(folder, names, genes, out, data, label, command_line(context))
     page = try_report(lambda progress: report_run(out, data, label, progress), out, quiet)

@@ -19,8 +19,8 @@ from svqvae.cli.options import (
     Seed,
     Unlabelled,
 )
+from svqvae.cli.printing import print_comparison, print_json, print_quality, print_verdict, say, verdict
 from svqvae.cli.reporting import command_line, report_files, try_report
-from svqvae.printing import print_comparison, print_json, print_quality, print_verdict, say, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from svqvae.estimator import SVQVAE
-    from svqvae.evaluation import Quality
+    from svqvae.evaluation.quality import Quality
 
 DEFAULT_FOLDS = 5
 # Files in which annotations stand apart from the features.
@@ -47,9 +47,9 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Train on scikit-learn's handwritten digits and show what came out. Takes less than a minute."""
-    from svqvae.demo import run_demo
+    from svqvae.fitting.run_folder import run_files
+    from svqvae.jobs.demo import run_demo
     from svqvae.progress import part_bars
-    from svqvae.runs import run_files
 
     with part_bars(not quiet) as progress:
         quality, page = run_demo(out, seed, verbose=not quiet, command=command_line(context), progress=progress)
@@ -114,10 +114,10 @@ def fit(
 
     with spinner(not quiet, "reading"):
         from svqvae.data.stored import open_table
-        from svqvae.jobs import drop_features, fit_run
+        from svqvae.fitting.run_folder import run_files
+        from svqvae.jobs.fit import drop_features, fit_run
+        from svqvae.jobs.report import report_fit
         from svqvae.model.launched import is_first
-        from svqvae.reporting import report_fit
-        from svqvae.runs import run_files
 
         adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
     quiet |= not is_first()
@@ -166,7 +166,7 @@ def fit(
 def _read_unlabelled(path: Path | None, group: str | None, ignore: list[str] | None) -> "AnnData | None":
     """Return the samples without a class, if any; they need the column that says which should be alike."""
     from svqvae.data.tables import read_table
-    from svqvae.jobs import drop_features
+    from svqvae.jobs.fit import drop_features
 
     if path is None:
         return None
@@ -184,7 +184,7 @@ def _print_fit(
     group: str | None,
     notes: "Collection[str]",
 ) -> None:
-    from svqvae.data.text import list_some
+    from svqvae.wording import list_some
 
     say(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
     say(f"{adata.n_vars} features: {list_some(adata.var_names)}")
@@ -232,7 +232,8 @@ def evaluate(
         raise ValueError(f"`--seeds` must be 1 or more; got {seeds}.")
     with spinner(not quiet, "reading"):
         from svqvae.data.stored import open_table
-        from svqvae.jobs import drop_features, evaluate_model
+        from svqvae.jobs.evaluate import evaluate_model
+        from svqvae.jobs.fit import drop_features
 
         adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
     settings = {

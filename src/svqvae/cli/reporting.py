@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from svqvae.cli.options import AsJson, Quiet, Run
-from svqvae.printing import print_json, print_verdict
+from svqvae.cli.printing import print_json, print_verdict
 
 if TYPE_CHECKING:
+    from svqvae.jobs.report import Progress
     from svqvae.report.page import Report
-    from svqvae.reporting import Progress
 
 commands = typer.Typer()
 
@@ -35,8 +35,8 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write report.html, a page that shows a run, and report.json, all numbers on it, into the run folder."""
+    from svqvae.jobs.report import report_run
     from svqvae.progress import part_bars
-    from svqvae.reporting import report_run
 
     with part_bars(not quiet) as progress:
         page = report_run(run, data, label, progress)

@@ -24,7 +24,8 @@ from svqvae.data.metadata import (
     require_plain_names,
     to_plain,
 )
-from svqvae.data.text import list_some, told_in_a_sentence
+from svqvae.data.text import told_in_a_sentence
+from svqvae.wording import list_some
 
 _FLOAT = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE)
 _N_COUNTS = {"#1.2": 2, "#1.3": 4}

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from svqvae.data.text import list_some, told_in_a_sentence
+from svqvae.data.text import told_in_a_sentence
+from svqvae.wording import list_some
 
 # The features up and the features down of a query; one of the two may be empty.
 UpDown = tuple[tuple[str, ...], tuple[str, ...]]

@@ -20,7 +20,8 @@ from svqvae.data.metadata import (
     require_plain_names,
     to_plain,
 )
-from svqvae.data.text import list_some, told_in_a_sentence
+from svqvae.data.text import told_in_a_sentence
+from svqvae.wording import list_some
 
 _VERSION = "GCTX1.0"
 _MATRIX, _ROW, _COLUMN = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"

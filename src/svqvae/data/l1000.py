@@ -15,8 +15,7 @@ from svqvae.data.metadata import MISSING
 from svqvae.data.pcl import MULTIPLE, PCL, give_classes
 from svqvae.data.rows import stored_rows
 from svqvae.data.sig_info import read_cmap_table, read_sig_info
-from svqvae.data.tables import closest
-from svqvae.data.text import list_some
+from svqvae.wording import closest, list_some
 
 if TYPE_CHECKING:
     import anndata

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from svqvae.data.text import list_some
+from svqvae.wording import list_some
 
 # CMap writes -666 where a value is missing, also among numbers.
 MISSING = "-666"

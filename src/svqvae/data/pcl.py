@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from svqvae.data.metadata import MISSING, decode
-from svqvae.data.text import SEPARATORS, list_some, told_in_a_sentence
+from svqvae.data.text import SEPARATORS, told_in_a_sentence
+from svqvae.wording import list_some
 
 PCL = "pcl"
 MULTIPLE = ("drop", "first", "duplicate")

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from svqvae.data.metadata import MISSING, from_cells
-from svqvae.data.text import SEPARATORS, list_some, require_sound_header, told_in_a_sentence
+from svqvae.data.text import SEPARATORS, require_sound_header, told_in_a_sentence
+from svqvae.wording import list_some
 
 # Columns by their names in GEO's files of signatures, and what other files call them: GEO's of single wells (inst_info)
 # and those of LINCS 2020.

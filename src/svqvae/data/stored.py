@@ -1,6 +1,7 @@
 """Files whose matrix stays on disk, as AnnData: .h5ad, .zarr and .gctx."""
 
 import math
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,13 +81,19 @@ def open_table(
 
 
 def write_h5ad(adata: "anndata.AnnData", path: Path) -> None:
-    """Write AnnData; a matrix on disk is copied in parts and comes out dense or CSR, as it was.
+    """Write AnnData whole or not at all; a matrix on disk is copied in parts and comes out dense or CSR, as it was.
 
     Parameters
     ----------
     adata : (n_samples, n_features)
     path : .h5ad, overwritten
     """
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        _write_h5ad(adata, Path(scratch) / path.name)
+        (Path(scratch) / path.name).replace(path)
+
+
+def _write_h5ad(adata: "anndata.AnnData", path: Path) -> None:
     import anndata
     import h5py
     from anndata.io import sparse_dataset, write_elem

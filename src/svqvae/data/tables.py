@@ -1,9 +1,8 @@
 """The door for data: a file becomes AnnData, and AnnData becomes the arrays that a model is fitted to."""
 
-import difflib
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,13 @@ from svqvae.data.text import (
     MOSTLY,
     SEPARATORS,
     is_text,
-    list_some,
     names_samples,
     number_share,
     read_text,
     require_sound_header,
     told_in_a_sentence,
 )
+from svqvae.wording import closest, list_some
 
 if TYPE_CHECKING:
     import anndata
@@ -326,14 +325,6 @@ def _require_column(role: str, column: str, columns: list[str], where: str) -> N
             f"`{role}` must be a column of {where}; got {column!r}. {closest(column, columns)}"
             f"columns are {list_some(columns) or 'none'}."
         )
-
-
-def closest(name: str, names: Iterable[str]) -> str:
-    """Return the start of a sentence that names the closest of some names."""
-    by_lower_case = {candidate.lower(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)
-    found = list_some(by_lower_case[match] for match in close)
-    return f"The closest {'name is' if len(close) == 1 else 'names are'} {found}; " if close else "The "
 
 
 def _matrix(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | spmatrix | sparray | StoredRows:

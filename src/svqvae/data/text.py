@@ -3,12 +3,14 @@
 import csv
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from svqvae.wording import list_some
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 # From this share of numbers on, a column of text is taken for damaged numbers, and never for names.
@@ -176,9 +178,3 @@ def _convert_long_integers(frame: pd.DataFrame, roles: Mapping[str, str]) -> Non
     for name in [name for name, dtype in frame.dtypes.items() if dtype.hasobject]:
         if name not in roles.values() and is_text(frame[name]) and number_share(frame[name]) == 1:
             frame[name] = frame[name].astype(float)
-
-
-def list_some(values: Iterable[Any]) -> str:
-    """Quote the first five values and count the rest, for a message."""
-    texts = [repr(str(value)) for value in values]
-    return ", ".join(texts[:5]) + (f" (+{len(texts) - 5} more)" if len(texts) > 5 else "")

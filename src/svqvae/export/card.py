@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from svqvae.runs import OWN_NETWORKS
+from svqvae.fitting.run_folder import OWN_NETWORKS
 
 N_CLASSES, N_FEATURES = 200, 10
 MARKDOWN_SIGNS = re.compile(r"([\\`*_\[\]<>|~#&!$])")

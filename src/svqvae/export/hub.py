@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from svqvae.atlas.atlas import ClassAtlas
-from svqvae.atlas.storage import make_folder, read_run, write_whole
 from svqvae.estimator import SVQVAE
 from svqvae.export.card import write_card
-from svqvae.runs import OWN_NETWORKS, run_files
+from svqvae.files import make_folder, read_run, write_whole
+from svqvae.fitting.run_folder import OWN_NETWORKS, run_files
 
 CARD = "README.md"
 METRICS = "metrics.json"

@@ -15,8 +15,8 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from svqvae.atlas.storage import check_file, write_whole
 from svqvae.data.scaling import TOTAL
+from svqvae.files import check_file, write_whole
 from svqvae.model.quantizer import RelativeDistances
 from svqvae.parameters import resolve_temperature
 

@@ -17,8 +17,8 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from svqvae.atlas.atlas import ClassAtlas
-from svqvae.atlas.storage import make_folder, write_whole
-from svqvae.evaluation import quality_beside
+from svqvae.evaluation.quality import quality_beside
+from svqvae.files import make_folder, write_whole
 from svqvae.report import diagrams, figures
 from svqvae.report.pictures import class_pictures
 from svqvae.report.samples import SampleSet

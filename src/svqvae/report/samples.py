@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, pairwise_distances_argmin
 
-from svqvae.cross_validation import baselines
-from svqvae.evaluation import scaled_rows
-from svqvae.leakage import count_near_duplicates
+from svqvae.evaluation.cross_validation import baselines
+from svqvae.evaluation.leakage import count_near_duplicates
+from svqvae.evaluation.quality import scaled_rows
 from svqvae.report.numbers import gap_interval, share_interval
 
 if TYPE_CHECKING:

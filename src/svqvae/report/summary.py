@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from svqvae.fitting.run_folder import PACKAGES
 from svqvae.report.classes import summarise_classes
 from svqvae.report.numbers import plain
 from svqvae.report.places import summarise_map
 from svqvae.report.relations import summarise_relations
 from svqvae.report.samples import SampleSet, evidence_of, summarise_accuracy, summarise_simulation
 from svqvae.report.verdict import judge
-from svqvae.runs import PACKAGES
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
@@ -38,7 +38,7 @@ def summarise(
     model
         Fitted.
     qualities
-        Figures of `svqvae.evaluation.Quality` by kind of samples, as in `metrics.json`.
+        Figures of `svqvae.evaluation.quality.Quality` by kind of samples, as in `metrics.json`.
     sets
         Samples by the same kinds, or none; see `svqvae.report.samples`.
     title

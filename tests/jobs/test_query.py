@@ -11,7 +11,7 @@ import pytest
 from svqvae import SVQVAE, ClassAtlas, cli
 from svqvae.atlas.query import rank_classes, rank_classes_by_genes
 from svqvae.data.genesets import read_gene_sets
-from svqvae.querying import query_signatures
+from svqvae.jobs.query import query_signatures
 
 COLUMNS = [f"g{k}" for k in range(20)]
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from svqvae.atlas import query
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.enrichment import MIN_FEATURES, N_RANDOM, match_features
-from svqvae.atlas.storage import check_file, write_whole
 from svqvae.data.genesets import read_gene_sets
+from svqvae.data.inputs import check_counts, dense
 from svqvae.data.l1000 import rename_genes
 from svqvae.data.scaling import Scaling
 from svqvae.data.tables import from_anndata, read_table
-from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
-from svqvae.inputs import check_counts, dense
+from svqvae.files import check_file, write_whole
+from svqvae.wording import list_some
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -1,7 +1,6 @@
 """The authors' trained LINCS model as a fitted SVQVAE; their files are read as data, and nothing in them is run."""
 
 import hashlib
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,64 +10,26 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from svqvae import inputs
 from svqvae.atlas.health import CodeHealthWarning, describe_health
-from svqvae.atlas.storage import make_folder, write_whole
-from svqvae.building import build
+from svqvae.data import inputs
 from svqvae.data.inert_pickle import Module
 from svqvae.data.l1000 import rename_genes
 from svqvae.data.legacy_modules import read_module
 from svqvae.data.scaling import Scaling
 from svqvae.data.tables import read_table
-from svqvae.data.text import SEPARATORS, list_some, told_in_a_sentence
+from svqvae.data.text import SEPARATORS, told_in_a_sentence
 from svqvae.estimator import SVQVAE
-from svqvae.evaluation import Quality, held_out_quality
-from svqvae.measuring import Findings, know_codes_only, measure
+from svqvae.evaluation.quality import Quality, held_out_quality
+from svqvae.fitting.building import build
+from svqvae.fitting.measure import Findings, know_codes_only, measure
 from svqvae.model.batches import MemoryBatches
+from svqvae.wording import list_some
 
 ENCODER, CODES, DECODER = (f"S_VQ_VAE_{part}.pth" for part in ("encode", "embedding", "decode"))
 # The columns of the authors' table of classes, and that of LINCS's gene tables which holds the symbols.
 INDEX, CLASS, SYMBOL = "index", "pcl", "pr_gene_symbol"
 
 Array = NDArray[np.float32]
-
-
-def import_run(
-    folder: Path,
-    names: Path,
-    genes: Path,
-    out: Path,
-    data: Path | None = None,
-    label: str | None = None,
-    command: str | None = None,
-) -> tuple[SVQVAE, Quality | None]:
-    """Make a run folder of the authors' model, and return the model and its figures on the samples, if there are any.
-
-    Parameters
-    ----------
-    folder, names, genes
-        As in `read_published`.
-    out
-        Run folder to write.
-    data, label
-        Labelled signatures to measure counts, spread and density on, as in `measure_on`; both or none.
-    command
-        By which the run is made again; it is kept in the run.
-    """
-    if (data is None) != (label is None):
-        given, absent = ("--label", "--data") if data is None else ("--data", "--label")
-        raise ValueError(f"`{absent}` must go with `{given}`; got only `{given}`. Give both, or none.")
-    if out.is_file():
-        raise NotADirectoryError(f"`--out` must be a folder; got the file {out}. Give another name.")
-    model, quality = read_published(folder, names, genes), None
-    if data is not None and label is not None:
-        quality = measure_on(model, data, label)
-    make_folder(out)
-    model.data_ |= {"label": label, "command": command}
-    model.save(out)
-    content = {} if quality is None else {"samples": quality.to_dict()}
-    write_whole(out / "metrics.json", json.dumps(content, indent=2).encode())
-    return model, quality
 
 
 def read_published(folder: Path | str, names: Path | str, genes: Path | str) -> SVQVAE:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from svqvae import inputs, parameters
+from svqvae import parameters
+from svqvae.data import inputs
 from svqvae.data.scaling import Scaling, ScalingFit
 
 if TYPE_CHECKING:

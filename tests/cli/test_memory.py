@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from svqvae.allocation import KEPT, MMAP_THRESHOLD, NAMES, TRIM_THRESHOLD, keep_freed_memory
+from svqvae.cli.memory import KEPT, MMAP_THRESHOLD, NAMES, TRIM_THRESHOLD, keep_freed_memory
 
 
 def test_what_the_environment_says_of_memory_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,8 +15,8 @@ def test_what_the_environment_says_of_memory_stays(monkeypatch: pytest.MonkeyPat
         def mallopt(parameter: int, value: int) -> None:
             asked.append((parameter, value))
 
-    monkeypatch.setattr("svqvae.allocation.ctypes.CDLL", lambda _: Library)
-    monkeypatch.setattr("svqvae.allocation.sys.platform", "linux")
+    monkeypatch.setattr("svqvae.cli.memory.ctypes.CDLL", lambda _: Library)
+    monkeypatch.setattr("svqvae.cli.memory.sys.platform", "linux")
     monkeypatch.setenv(NAMES[TRIM_THRESHOLD], "1000")
     monkeypatch.setenv(NAMES[MMAP_THRESHOLD], "")
     monkeypatch.delenv(NAMES[MMAP_THRESHOLD])
@@ -30,8 +30,8 @@ def test_other_systems_and_c_libraries_are_left_alone(monkeypatch: pytest.Monkey
     for name in NAMES.values():
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    monkeypatch.setattr("svqvae.allocation.ctypes.CDLL", lambda _: object())
+    monkeypatch.setattr("svqvae.cli.memory.ctypes.CDLL", lambda _: object())
     for system in ("darwin", "linux"):
-        monkeypatch.setattr("svqvae.allocation.sys.platform", system)
+        monkeypatch.setattr("svqvae.cli.memory.sys.platform", system)
         keep_freed_memory()
     assert not set(NAMES.values()) & set(os.environ)

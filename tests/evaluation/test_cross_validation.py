@@ -19,7 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
 from svqvae import SVQVAE
-from svqvae.cross_validation import (
+from svqvae.cli.printing import print_comparison, verdict
+from svqvae.evaluation.cross_validation import (
     Comparison,
     LeakageWarning,
     baselines,
@@ -27,7 +28,6 @@ from svqvae.cross_validation import (
     cross_validate,
     make_folds,
 )
-from svqvae.printing import print_comparison, verdict
 
 SLOW_BASELINE = "shrunken LDA, unit-length rows"
 Planted = tuple[NDArray[np.float64], NDArray[np.str_], NDArray[np.int64]]
@@ -211,7 +211,7 @@ def test_measurements_of_few_features_are_not_taken_for_duplicates() -> None:
 
 
 def test_of_many_samples_a_part_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("svqvae.leakage.MAX_LOOKED_AT", 25)
+    monkeypatch.setattr("svqvae.evaluation.leakage.MAX_LOOKED_AT", 25)
     rows = np.tile(np.random.default_rng(0).normal(size=(50, 20)), (2, 1))
     assert count_near_duplicates(rows.__getitem__, np.arange(100) % 2, [(np.arange(50), np.arange(50, 100))]) == 50
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from svqvae.atlas.storage import check_folder, write_whole
 from svqvae.data.images import digits
 from svqvae.estimator import SVQVAE
-from svqvae.evaluation import Quality, held_out_quality
+from svqvae.evaluation.quality import Quality, held_out_quality
+from svqvae.files import check_folder, write_whole
 from svqvae.report.page import Report, write_report
 from svqvae.report.samples import TEST, TRAINING, SampleSet
 

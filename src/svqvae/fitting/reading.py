@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from svqvae.data.inputs import AnyRows, Rows
 from svqvae.data.scaling import Scaling
-from svqvae.inputs import AnyRows, Rows
 
 # Rows that are scaled at a time.
 CHUNK = 1024

@@ -1,49 +1,21 @@
 """What `svqvae annotate` does: the class of new samples, and how sure it is."""
 
-import tempfile
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from svqvae.atlas.confidence import class_sets, novelty
-from svqvae.atlas.storage import check_file, write_whole
-from svqvae.data import stored
+from svqvae.data.inputs import dense, parts
 from svqvae.data.l1000 import rename_genes
 from svqvae.estimator import SVQVAE
-from svqvae.inputs import dense, parts
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 UNKNOWN = 0.05
 SEPARATOR = "|"
-
-
-def annotate_samples(folder: Path, adata: "AnnData", out: Path, unknown: float = UNKNOWN) -> tuple[pd.DataFrame, bool]:
-    """Write and return what `tell_classes` says of new data, and whether the coverage of sets was calibrated.
-
-    As .csv, with the column ``sample`` before the others; or as .h5ad: then the data themselves with what
-    `annotate_anndata` adds. The features of the fit are picked by name, so that further columns and another order do no
-    harm.
-    """
-    is_annotated = out.suffix.lower() == ".h5ad"
-    if not is_annotated and out.suffix.lower() != ".csv":
-        raise ValueError(f"`--out` must end in .csv or .h5ad; got {out.name}.")
-    check_file(out)
-    model = SVQVAE.load(folder)
-    if is_annotated:
-        table = annotate_anndata(model, adata, unknown)
-        write_h5ad(adata, out)
-    else:
-        table = tell_classes(model, _with_features_of(model, adata), unknown)
-    table.insert(0, "sample", adata.obs_names.to_numpy())
-    if not is_annotated:
-        write_whole(out, table.to_csv(index=False).encode())
-    calibration = model.to_atlas().calibration
-    return table, calibration is not None and calibration.covers
 
 
 def tell_classes(model: SVQVAE, X: Any, unknown: float = UNKNOWN) -> pd.DataFrame:
@@ -129,7 +101,7 @@ def annotate_anndata(model: SVQVAE, adata: "AnnData", unknown: float = UNKNOWN) 
     >>> adata.obsm["X_svqvae"].shape
     (40, 8)
     """
-    own = _with_features_of(model, adata)
+    own = with_features_of(model, adata)
     table = tell_classes(model, own, unknown)
     adata.obsm["X_svqvae"] = model.transform(own)
     for column in table:
@@ -144,14 +116,7 @@ def annotate_anndata(model: SVQVAE, adata: "AnnData", unknown: float = UNKNOWN) 
     return table
 
 
-def write_h5ad(adata: "AnnData", path: Path) -> None:
-    """Write .h5ad whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        stored.write_h5ad(adata, Path(scratch) / path.name)
-        (Path(scratch) / path.name).replace(path)
-
-
-def _with_features_of(model: SVQVAE, adata: "AnnData") -> "AnnData":
+def with_features_of(model: SVQVAE, adata: "AnnData") -> "AnnData":
     """Return the data with the features of the fit alone, in their order, where it has them all."""
     names = getattr(model, "feature_names_in_", None)
     if names is None:

@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from svqvae.atlas.moments import ClassMoments
+from svqvae.data.inputs import CHUNK, AnyRows
 from svqvae.data.rows import StoredRows
 from svqvae.data.scaling import log_shares
-from svqvae.inputs import CHUNK, AnyRows
 
 Index = NDArray[np.int64]
 Labels = NDArray[np.generic]

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from svqvae import inputs
+from svqvae.data import inputs
 from svqvae.data.l1000 import rename_genes
 from svqvae.data.rows import StoredRows
 from svqvae.data.stored import open_table
-from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
-from svqvae.evaluation import Quality, held_out_quality, quality_beside
+from svqvae.evaluation.quality import Quality, held_out_quality, quality_beside
 from svqvae.report.page import Report, write_report
 from svqvae.report.samples import GIVEN, HELD_OUT, TRAINING, SampleSet
+from svqvae.wording import list_some
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from svqvae.cross_validation import Comparison
-    from svqvae.evaluation import Quality
+    from svqvae.evaluation.cross_validation import Comparison
+    from svqvae.evaluation.quality import Quality
     from svqvae.report.page import Report
 
 N_SHOWN = 10

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from svqvae.atlas.atlas import FILE, ClassAtlas
-from svqvae.atlas.storage import (
+from svqvae.data.scaling import Scaling
+from svqvae.files import (
     RUN,
     TENSORS,
     make_folder,
@@ -23,8 +24,7 @@ from svqvae.atlas.storage import (
     write_tensors,
     write_whole,
 )
-from svqvae.building import build
-from svqvae.data.scaling import Scaling
+from svqvae.fitting.building import build
 from svqvae.model.checkpoint import Checkpoint
 from svqvae.model.whitening import WhitenedEncoder
 

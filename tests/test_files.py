@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svqvae.atlas.storage import FORMAT_VERSION, RUN, TENSORS, read_run, write_run, write_whole, writing_whole
+from svqvae.files import FORMAT_VERSION, RUN, TENSORS, read_run, write_run, write_whole, writing_whole
 
 ARRAYS = {
     "codes": np.arange(6, dtype=np.float32).reshape(2, 3),

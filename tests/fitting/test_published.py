@@ -20,7 +20,7 @@ from svqvae import SVQVAE, ClassAtlas, cli
 from svqvae.data import gctx
 from svqvae.data.l1000 import landmark_genes
 from svqvae.data.legacy_modules import read_module
-from svqvae.published import CODES, DECODER, ENCODER, read_published
+from svqvae.fitting.published import CODES, DECODER, ENCODER, read_published
 
 CLASSES = ["mek", "egfr", "hsp", "tubulin", "dna"]
 GENES = ["780", "7849", "2978", "2049", "2101", "875"]

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from svqvae.data.rows import StoredRows
-from svqvae.data.text import list_some
+from svqvae.wording import list_some
 
 Rows = NDArray[np.number]
 AnyRows = Rows | StoredRows

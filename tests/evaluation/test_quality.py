@@ -9,11 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from svqvae import SVQVAE, evaluation
+from svqvae import SVQVAE
 from svqvae.data.images import read_idx
 from svqvae.data.simulate import plant_classes
 from svqvae.data.tables import from_anndata, read_table
-from svqvae.evaluation import held_out_quality, simulation_quality
+from svqvae.evaluation import simulation
+from svqvae.evaluation.quality import held_out_quality
+from svqvae.evaluation.simulation import simulation_quality
 
 RealFile = Callable[[str], Path]
 
@@ -42,7 +44,7 @@ def test_figures_equal_plain_numpy() -> None:
 
 def test_simulated_samples_are_judged_beside_plain_ways_to_simulate(monkeypatch: pytest.MonkeyPatch) -> None:
     # A tenth of the trees, for speed.
-    monkeypatch.setattr(evaluation, "RandomForestClassifier", lambda n, **rest: RandomForestClassifier(n // 10, **rest))
+    monkeypatch.setattr(simulation, "RandomForestClassifier", lambda n, **rest: RandomForestClassifier(n // 10, **rest))
     planted = plant_classes(4, 30, n_levels=2, sizes=(60, 90))
     train = np.arange(len(planted.y)) % 2 == 0
     model = SVQVAE(n_epochs=20, random_state=0).fit(planted.X[train], planted.y[train])

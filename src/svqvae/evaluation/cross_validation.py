@@ -20,13 +20,13 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
+from svqvae.data.inputs import AnyRows, Unpacked, blocks, check_groups, check_labels, check_rows, check_units
 from svqvae.data.scaling import ScalingFit
-from svqvae.data.text import list_some
 from svqvae.estimator import SVQVAE
-from svqvae.folding import FoldedData, Index, Labels
-from svqvae.inputs import AnyRows, Unpacked, blocks, check_groups, check_labels, check_rows, check_units
-from svqvae.leakage import LeakageWarning, count_near_duplicates
+from svqvae.evaluation.folding import FoldedData, Index, Labels
+from svqvae.evaluation.leakage import LeakageWarning, count_near_duplicates
 from svqvae.parameters import check_parameters, resolve_likelihood
+from svqvae.wording import list_some
 
 # Called with the folds done, and their number in all.
 OnFit = Callable[[int, int], None]

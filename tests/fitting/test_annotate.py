@@ -9,8 +9,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from svqvae import SVQVAE, ClassAtlas
-from svqvae.annotating import tell_classes
 from svqvae.atlas.atlas import FILE
+from svqvae.fitting.annotate import tell_classes
 
 rng = np.random.default_rng(0)
 Y = np.array(["a", "b", "c"])[np.arange(300) % 3]

@@ -1,8 +1,7 @@
-"""How good a fitted model is on samples it has not seen, beside the plainest things one could do instead."""
+"""How like real samples simulated ones are, beside two plain ways to simulate."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,105 +10,14 @@ from numpy.typing import NDArray
 from sklearn.covariance import OAS
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import pairwise_distances_argmin, pairwise_distances_argmin_min, roc_auc_score
+from sklearn.metrics import pairwise_distances_argmin_min, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from svqvae.atlas.moments import ClassMoments
-from svqvae.data.rows import StoredRows
-from svqvae.inputs import dense, parts
-
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Figures on held-out samples, each beside its baseline.
-
-    Errors are mean squared differences per feature on the scale that the model works on; see `held_out_quality`.
-
-    Attributes
-    ----------
-    accuracy
-        Share of samples whose nearest code is that of their class.
-    accuracy_class_means
-        The same for the nearest class mean of the training data.
-    class_reconstruction
-        Error of the decoded code of a sample's class as a picture of the sample.
-    class_reconstruction_means
-        The same for a table of training class means: the floor of what one picture a class can do.
-    sample_reconstruction
-        Error of the decoded latent of a sample.
-    n_samples
-        Number of held-out samples.
-    """
-
-    accuracy: float
-    accuracy_class_means: float
-    class_reconstruction: float
-    class_reconstruction_means: float
-    sample_reconstruction: float
-    n_samples: int
-
-    def to_dict(self) -> dict[str, float]:
-        """Return the figures by name."""
-        return asdict(self)
-
-
-def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y_test: Any) -> Quality:
-    """Measure a fitted model on held-out samples.
-
-    Parameters
-    ----------
-    model
-        Fitted on X_train, y_train.
-    X_train, X_test : (n, n_features) arrays, DataFrames or sparse matrices, images, or rows on disk
-    y_train, y_test : (n,)
-
-    Returns
-    -------
-    Quality
-        Errors are in the squared units of the model's scaling: for images of any range that is pixels scaled to
-        [-1, 1], for tables standard deviations of each feature.
-    """
-    moments = ClassMoments(len(model.classes_), model.n_features_in_)
-    for X, y in _parts(model, X_train, y_train):
-        moments.add(scaled_rows(model, X), np.searchsorted(model.classes_, y))
-    means = np.where(moments.counts[:, None] > 0, moments.means, np.nan)
-    return quality_beside(model, means, X_test, y_test)
-
-
-def quality_beside(model: "SVQVAE", means: NDArray[np.floating], X_test: Any, y_test: Any) -> Quality:
-    """Measure a fitted model beside a table of class means in the model's units, (n_classes, n_features).
-
-    As `held_out_quality`, where the training samples themselves are not at hand. Unknown means are NaN, and so are the
-    figures of theirs.
-    """
-    profiles = scaled_rows(model, model.class_profiles())
-    is_known = bool(np.isfinite(means).all())
-    sums: dict[str, float] = defaultdict(float)
-    for X, y in _parts(model, X_test, y_test):
-        _check_known(model, y)
-        test, own = scaled_rows(model, X), np.searchsorted(model.classes_, y)
-        nearest = pairwise_distances_argmin(test, means) if is_known else None
-        sums["accuracy"] += (model.predict(X) == y).sum()
-        sums["accuracy_class_means"] += np.nan if nearest is None else (nearest == own).sum()
-        sums["class_reconstruction"] += _error(profiles[own], test)
-        sums["class_reconstruction_means"] += _error(means[own], test)
-        sums["sample_reconstruction"] += _error(scaled_rows(model, model.reconstruct(X)), test)
-    n = len(y_test)
-    return Quality(n_samples=n, **{name: float(total / n) for name, total in sums.items()})
-
-
-def _parts(model: "SVQVAE", X: Any, y: Any) -> Iterator[tuple[Any, NDArray[np.generic]]]:
-    """Yield samples on disk part by part, as a model takes them, and all others at once; with their classes."""
-    y, start = np.asarray(y), 0
-    for part in parts(model, X):
-        stop = start + len(part) if isinstance(X, StoredRows) else len(y)
-        yield part, y[start:stop]
-        start = stop
+from svqvae.evaluation.quality import check_known, scaled_rows
 
 
 def simulation_quality(
@@ -145,7 +53,7 @@ def simulation_quality(
     train, test = scaled_rows(model, X_train), scaled_rows(model, X_test)
     rng = np.random.default_rng(random_state)
     counts = {name: min(1000, int((y_train == name).sum())) for name in model.classes_}
-    _check_known(model, y_test)
+    check_known(model, y_test)
     for which, y, least in (("y_train", y_train, 1), ("y_test", y_test, 5)):
         for name in model.classes_:
             if (y == name).sum() < least:
@@ -189,12 +97,6 @@ def simulation_quality(
         **_moment_errors(train, y_train, test, y_test),
     }
     return pd.DataFrame(rows).T.rename_axis("simulated by")
-
-
-def _check_known(model: "SVQVAE", y_test: NDArray[np.generic]) -> None:
-    unknown = np.setdiff1d(y_test, model.classes_)
-    if len(unknown):
-        raise ValueError(f"`y_test` must hold classes of the fit; got {unknown[0]!r}, which is none of them.")
 
 
 def _trained_on(
@@ -251,14 +153,3 @@ def _third_moment(rows: NDArray[np.float32]) -> NDArray[np.float64]:
 def _nearest_distances(rows: NDArray[np.float32], train: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the Euclidean distance of each row to its nearest training row, (n,)."""
     return np.asarray(pairwise_distances_argmin_min(rows, train)[1], dtype=np.float64)
-
-
-def scaled_rows(model: "SVQVAE", X: Any) -> NDArray[np.float32]:
-    """Return samples in any form as flat rows on the scale that the model works on, (n, n_features)."""
-    values = dense(X)
-    return model.scaling_.apply(values.reshape(len(values), -1))
-
-
-def _error(predicted: NDArray[np.floating], seen: NDArray[np.floating]) -> float:
-    """Return the mean squared error of each sample, summed over the samples."""
-    return float(np.square(np.subtract(predicted, seen, dtype=np.float64)).sum() / seen.shape[1])

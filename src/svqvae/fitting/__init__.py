@@ -1,0 +1,1 @@
+"""From data to a fitted model: survey, training, measurement, run folder, annotation."""
