@@ -8,11 +8,11 @@ import pandas as pd
 
 from svqvae.fitting.run_folder import PACKAGES
 from svqvae.report.classes import summarise_classes
-from svqvae.report.numbers import plain
 from svqvae.report.places import summarise_map
 from svqvae.report.relations import summarise_relations
 from svqvae.report.samples import SampleSet, evidence_of, summarise_accuracy, summarise_simulation
 from svqvae.report.verdict import judge
+from svqvae.wording import plain
 
 if TYPE_CHECKING:
     from svqvae.estimator import SVQVAE
