@@ -37,7 +37,10 @@ def test_parents_change_the_profiles_of_rare_classes_alone(atlas: ClassAtlas) ->
     parents = {name: "first" if k < 6 else "second" for k, name in enumerate(atlas.names)}
     change = (atlas.with_parents(parents).profiles - atlas.profiles).abs().mean(axis=1)
     assert change.iloc[atlas.counts.argmin()] > 5 * change.iloc[atlas.counts.argmax()]
-    with pytest.raises(ValueError, match=r"`name` must be one of 12 classes; got 'class 1'. The closest are class 11"):
+    with pytest.raises(
+        ValueError,
+        match=r"`name` must be one of 12 classes; got 'class 1'. The closest names are 'class 11'.*\(\+7 more",
+    ):
         atlas.with_parents({"class 1": "first"})
 
 
@@ -149,6 +152,21 @@ def test_agreement_compares_all_metrics_in_both_spaces(atlas: ClassAtlas) -> Non
     assert table.loc[("profile", "mahalanobis"), "rank_correlation"] == pytest.approx(1)
     assert table.loc[("code", "mahalanobis"), "same_nearest"] == 1
     assert table["same_nearest"].between(0, 1).all()
+
+
+def test_rank_correlation_is_that_of_the_ranks_of_the_pairs(atlas: ClassAtlas) -> None:
+    a, b = (atlas.distances(metric).to_numpy()[np.triu_indices(12, 1)] for metric in ("mahalanobis", "cosine"))
+    ranks = [values.argsort().argsort() for values in (a, b)]
+    found = atlas.agreement().set_index(["space", "metric"]).loc[("profile", "cosine"), "rank_correlation"]
+    assert found == pytest.approx(np.corrcoef(ranks)[0, 1], abs=1e-12)
+
+
+def test_classes_that_are_all_equally_far_apart_have_no_rank_correlation(atlas: ClassAtlas) -> None:
+    points = np.eye(12, 60, dtype=np.float32)
+    bare = replace(atlas, decoded=points, codes=points, code_spread=None, profile_spread=None)
+    table = bare.agreement()
+    assert table["rank_correlation"].isna().all()
+    assert len(table) == 6
 
 
 def test_intervals_of_a_contrast_cover_the_planted_difference(build: Build) -> None:

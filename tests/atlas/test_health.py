@@ -58,7 +58,7 @@ def test_a_code_that_is_nearest_to_nothing_is_silent() -> None:
     codes[1] = 1000
     health = measure(codes=codes)
     assert list(health.index[health["is_silent"]]) == ["bee"]
-    assert "never the nearest code: bee" in describe_health(health)
+    assert "never the nearest code: 'bee'" in describe_health(health)
 
 
 def test_two_codes_in_one_place_are_merged() -> None:
@@ -66,7 +66,7 @@ def test_two_codes_in_one_place_are_merged() -> None:
     codes[3] = codes[0] + 0.01
     health = measure(codes=codes)
     assert health["merged_with"].dropna().to_dict() == {"ant": "dog", "dog": "ant"}
-    assert "almost the same code as another class: ant, dog" in describe_health(health)
+    assert "almost the same code as another class: 'ant', 'dog'" in describe_health(health)
 
 
 @pytest.mark.parametrize("classes", [np.arange(10, 15), np.array([True, False, 2, "x", 3.5], dtype=object)])
@@ -88,7 +88,7 @@ def test_a_code_off_its_class_by_more_than_its_radius_is_displaced(shift: float,
     health = measure(**parts)
     assert health.loc["cat", "displacement"] == pytest.approx(shift, rel=1e-4)
     assert health.loc["cat", "is_displaced"] == is_displaced
-    assert ("code far from the class mean: cat" in describe_health(health)) == is_displaced
+    assert ("code far from the class mean: 'cat'" in describe_health(health)) == is_displaced
 
 
 @pytest.mark.parametrize(("offset", "is_displaced"), [(0.0, False), (0.5, True)])
@@ -107,7 +107,7 @@ def test_a_code_with_as_many_foreign_samples_is_outnumbered(n_foreign: int, is_o
     health = measure(nearest=nearest)
     assert health.loc["elk", "n_foreign"] == n_foreign
     assert health.loc["elk", "is_outnumbered"] == is_outnumbered
-    assert ("at least as many foreign as own samples: elk" in describe_health(health)) == is_outnumbered
+    assert ("at least as many foreign as own samples: 'elk'" in describe_health(health)) == is_outnumbered
 
 
 def test_the_description_names_five_classes_and_counts_the_rest() -> None:
@@ -115,7 +115,7 @@ def test_the_description_names_five_classes_and_counts_the_rest() -> None:
     zeros = np.zeros(9, dtype=np.int64)
     codes = np.diag(np.arange(10, 19)).astype(np.float32)
     health = code_health(np.zeros((9, 9), np.float32), np.arange(9), codes, zeros, classes)
-    assert "never the nearest code: c1, c2, c3, c4, c5 (+3 more)" in describe_health(health)
+    assert "never the nearest code: 'c1', 'c2', 'c3', 'c4', 'c5' (+3 more)" in describe_health(health)
     assert describe_health(health).startswith("Some codes do not stand for their class (")
 
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from svqvae.report.verdict import judge, name_some
+from svqvae.report.verdict import judge
 
 
 @pytest.fixture
@@ -95,5 +95,11 @@ def test_without_samples_the_verdict_says_so(bare) -> None:
     assert "everything that takes samples" in trust
 
 
-def test_of_many_names_five_are_told_and_the_rest_counted() -> None:
-    assert name_some(list("abcdefgh")) == "a, b, c, d, e and 3 more"
+def test_of_many_rare_classes_five_are_told_and_the_rest_counted(summary) -> None:
+    rare = {"name": "rare", "count": 3, "flags": []}
+    summary["classes"] = summary["classes"] + [rare] * 7
+    summary["accuracy"] = None
+    told = doubts(summary)
+    assert (
+        "7 rare classes: Fewer than 10 training samples: rare (3), rare (3), rare (3), rare (3), rare (3) (+2" in told
+    )

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,17 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from svqvae import files
 from svqvae.atlas import contrasts, relations
 from svqvae.atlas.confidence import Calibration
 from svqvae.atlas.density import ClassDensity
 from svqvae.atlas.shrinkage import shrink
-from svqvae.atlas.space import METRICS, OnResample, Space, rank_correlation
+from svqvae.atlas.space import METRICS, OnResample, Space
 from svqvae.atlas.spread import Spread
 from svqvae.atlas.tree import Tree, build_tree
+from svqvae.wording import closest, list_some
 
 Array = NDArray[np.float64]
 SPACES = ("profile", "code")
@@ -152,9 +153,9 @@ class ClassAtlas:
         """Return the index of a class; an unknown name is refused, the closest are named."""
         if str(name) in self.names:
             return self.names.index(str(name))
-        close = get_close_matches(str(name), self.names, n=5, cutoff=0.3) or self.names[:5]
         raise ValueError(
-            f"`name` must be one of {len(self.names)} classes; got {name!r}. The closest are {', '.join(close)}."
+            f"`name` must be one of {len(self.names)} classes; got {name!r}. {closest(str(name), self.names)}"
+            f"classes are {list_some(self.names)}."
         )
 
     def distances(self, metric: str = "mahalanobis", space: str = "profile", *, corrected: bool = True) -> pd.DataFrame:
@@ -344,7 +345,7 @@ class ClassAtlas:
                     continue
                 values = self._space(metric, space).dissimilarities()
                 same = relations.nearest_partners(values, 1) == relations.nearest_partners(standard, 1)
-                rank = rank_correlation(values, standard)
+                rank = _rank_correlation(values, standard)
                 rows.append(
                     {"space": space, "metric": metric, "rank_correlation": rank, "same_nearest": float(same.mean())}
                 )
@@ -484,3 +485,13 @@ KINDS: dict[str, Any] = {
     "calibration": Calibration,
 }
 PARTS = {part: tuple(field.name for field in fields(kind)) for part, kind in KINDS.items()}
+
+
+def _rank_correlation(a: Array, b: Array) -> float:
+    """Return Spearman's correlation of two matrices over pairs of classes; NaN where all pairs of one are the same."""
+    pairs = np.triu_indices(len(a), 1)
+    first, second = a[pairs], b[pairs]
+    # scipy warns of constant input; a single pair, or classes that are all equally far apart, are no mistake here.
+    if (first == first[:1]).all() or (second == second[:1]).all():
+        return float("nan")
+    return float(spearmanr(first, second).statistic)

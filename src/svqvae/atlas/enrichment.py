@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from svqvae.wording import list_some
+
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 # Least features that a set must share with the atlas.
@@ -157,7 +159,7 @@ def match_features(
         raise ValueError(
             f"`gene_sets` must share at least {MIN_FEATURES} genes a set, and not all, with the {len(places)} features "
             f"of the atlas; {len(known)} of {len(genes)} genes are features. Genes are named "
-            f"{', '.join(map(repr, sorted(genes)[:3]))}, features {', '.join(map(repr, list(places)[:3]))}: use the "
+            f"{list_some(sorted(genes)[:3])}, features {list_some(list(places)[:3])}: use the "
             "same names."
         )
     return Matched(members, len(genes), len(known), tuple(name for name in gene_sets if name not in members))

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from svqvae.atlas.moments import ClassMoments
+from svqvae.wording import list_some
 
 # Codes nearer to each other than this share of the typical distance of a sample to its class mean count as one.
 MERGED = 0.1
@@ -119,12 +120,7 @@ def describe_health(health: pd.DataFrame) -> str:
         "code far from the class mean": health.index[is_displaced],
         "at least as many foreign as own samples": health.index[is_outnumbered & ~is_silent],
     }
-    parts = [f"{trouble}: {_list_names(names)}" for trouble, names in troubles.items() if len(names)]
+    parts = [f"{trouble}: {list_some(names)}" for trouble, names in troubles.items() if len(names)]
     if not parts:
         return ""
     return "Some codes do not stand for their class (" + "; ".join(parts) + "). See `model.health_`."
-
-
-def _list_names(names: "pd.Index[str]") -> str:
-    shown = ", ".join(str(name) for name in names[:5])
-    return shown + (f" (+{len(names) - 5} more)" if len(names) > 5 else "")

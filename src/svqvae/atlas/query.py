@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.enrichment import MIN_FEATURES, N_RANDOM, RandomSets, RankedFeatures, match_features
 from svqvae.files import writing_whole
+from svqvae.wording import list_some
 
 Array = NDArray[np.float64]
 # Called with what is done and what there is in all.
@@ -301,8 +302,8 @@ def match_signatures(feature_names: Sequence[str], known: Sequence[str]) -> tupl
     if len(found) < min(MIN_FEATURES, len(known)):
         raise ValueError(
             f"`signatures` must have at least {min(MIN_FEATURES, len(known))} of the {len(known)} features of the "
-            f"atlas; {len(found)} of {len(index)} are. Features are named {', '.join(map(repr, index[:3]))}, those of "
-            f"the atlas {', '.join(map(repr, known[:3]))}: use the same names."
+            f"atlas; {len(found)} of {len(index)} are. Features are named {list_some(index[:3])}, those of "
+            f"the atlas {list_some(known[:3])}: use the same names."
         )
     return [places[known[k]] for k in found], found
 

@@ -8,7 +8,6 @@ around their class and from their number, and is taken off.
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from svqvae.atlas.spread import Spread, Whitening
@@ -131,12 +130,3 @@ class Space:
 def lengths_without_chance(squares: Array, noise: Array) -> Array:
     """Return the roots of squared lengths less what chance adds, a tenth of the square at least."""
     return np.asarray(np.sqrt(np.maximum(squares - noise, np.maximum(LEAST_LENGTH * squares, 1e-300))))
-
-
-def rank_correlation(a: Array, b: Array) -> float:
-    """Return Spearman's correlation of two matrices of dissimilarities over their pairs; NaN for a single pair."""
-    upper = np.triu_indices(len(a), 1)
-    if len(upper[0]) < 2:
-        return float("nan")
-    ranks = pd.DataFrame({"a": a[upper], "b": b[upper]}).rank()
-    return float(ranks["a"].corr(ranks["b"]))

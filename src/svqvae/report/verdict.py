@@ -1,7 +1,8 @@
 """The verdict in words: is it better than plain methods, how sure is that, what is to be distrusted."""
 
-from collections.abc import Sequence
 from typing import Any
+
+from svqvae.wording import list_some
 
 SETS = {
     "test": "samples kept for this test",
@@ -9,9 +10,12 @@ SETS = {
     "samples": "samples given",
     "training": "training samples",
 }
-# Fewer samples make a class rare, a class of which less than half are recognised is a poor one, and less agreement of
-# metrics or support than this is named.
-RARE, POOR, AGREED, SUPPORTED = 10, 0.5, 0.8, 0.9
+# All thresholds are chosen by hand. A class with fewer training samples is rare, and one with a smaller share of its
+# samples recognised is hard to recognise.
+RARE, POOR = 10, 0.5
+# Lower agreement of metrics, and lower support of a nearest class, is told.
+AGREED, SUPPORTED = 0.8, 0.9
+# Share of held-out samples with a near-duplicate among the training samples above which leakage is told.
 MAX_NEAR = 0.01
 
 
@@ -25,11 +29,6 @@ def percent(share: float, n: int | None = None) -> str:
     """
     digits = 1 if (n or 0) >= 200 and share not in (0, 1) else 0
     return f"{100 * share:.{digits}f}\u00a0%"
-
-
-def name_some(names: Sequence[str]) -> str:
-    """Return the first five names and count the rest."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def spoken(method: str) -> str:
@@ -194,11 +193,15 @@ def _class_doubts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     flagged = [f"{facts['name']} ({'; '.join(facts['flags'])})" for facts in classes if facts["flags"]]
     if flagged:
         found.append(
-            (f"{len(flagged)} of {len(classes)} codes", f"They do not stand for their class: {name_some(flagged)}.")
+            (
+                f"{len(flagged)} of {len(classes)} codes",
+                f"They do not stand for their class: {list_some(flagged, write=str)}.",
+            )
         )
     rare = [f"{facts['name']} ({facts['count']})" for facts in classes if 0 < facts["count"] < RARE]
     if rare:
-        why = f"Fewer than {RARE} training samples: {name_some(rare)}. Their profiles are drawn toward all others."
+        why = f"Fewer than {RARE} training samples: {list_some(rare, write=str)}. "
+        why += "Their profiles are drawn toward all others."
         found.append((f"{len(rare)} rare classes" if len(rare) > 1 else "A rare class", why))
     accuracy = summary["accuracy"]
     if accuracy and accuracy["set"] != "training":
@@ -210,7 +213,7 @@ def _class_doubts(summary: dict[str, Any]) -> list[tuple[str, str]]:
                 if len(poor) > 1
                 else "A class that is hard to recognise"
             )
-            found.append((what, f"Less than half of their samples get their own class: {name_some(poor)}."))
+            found.append((what, f"Less than half of their samples get their own class: {list_some(poor, write=str)}."))
     return found
 
 
