@@ -67,7 +67,7 @@ def test_nearest_has_the_columns_of_the_contract_and_k_rows_a_class(atlas: Class
     for row in table.itertuples(index=False):
         assert row.distance == distances.loc[row[0], row.nearest]
     assert atlas.nearest(n_resamples=0)["support"].isna().all()
-    with pytest.raises(ValueError, match="`k` must be from 1 to 11, one less than the classes; got 12"):
+    with pytest.raises(ValueError, match="`k` must be a whole number from 1 to 11, one less than the classes; got 12"):
         atlas.nearest(12)
 
 
@@ -263,7 +263,7 @@ def test_an_atlas_without_spread_knows_distances_but_no_support(atlas: ClassAtla
     assert bare.nearest(metric="cosine")["support"].isna().all()
     assert np.isnan(bare.tree("cosine").support).all()
     assert not any("support" in values for *_, values in bare.network(metric="cosine").edges(data=True))
-    with pytest.raises(ValueError, match="must know how samples spread around their class to tell chance from"):
+    with pytest.raises(ValueError, match="`spread` must be known to tell relations from chance; got None"):
         bare.pairs("cosine")
 
 

@@ -73,7 +73,7 @@ def test_swapping_up_and_down_negates_connectivity() -> None:
 def test_scores_of_one_sign_cancel() -> None:
     up, down = np.array([0.5, -0.5, 0.5]), np.array([0.3, -0.3, -0.3])
     np.testing.assert_allclose(connectivity(up, down), [0, 0, 0.4])
-    with pytest.raises(ValueError, match="must have features up or down; got neither"):
+    with pytest.raises(ValueError, match="`up` must hold features where `down` holds none"):
         connectivity(None, None)
 
 

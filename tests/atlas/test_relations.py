@@ -85,7 +85,7 @@ def test_two_alike_classes_are_closer_than_chance_and_unrelated_ones_are_not() -
 
 
 def test_too_few_classes_and_permutations_are_refused() -> None:
-    with pytest.raises(ValueError, match="`pairs` must have at least 4 classes to tell chance from; got 3"):
+    with pytest.raises(ValueError, match="`atlas` must have at least 4 classes to tell closeness from chance; got 3"):
         relations.closer_than_chance(planted_space(n=3), 10, 0)
     with pytest.raises(ValueError, match="`n_permutations` must be at least 1; got 0"):
         relations.closer_than_chance(planted_space(), 0, 0)

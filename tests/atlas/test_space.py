@@ -93,11 +93,11 @@ def test_without_spread_there_is_no_support_and_no_mahalanobis() -> None:
     points, counts = np.random.default_rng(0).normal(size=(3, 4)), np.ones(3, dtype=np.int64)
     space = Space(points, "euclidean", None, counts, True)
     assert list(space.resample(2, 0)) == []
-    with pytest.raises(ValueError, match="must know how samples spread around their class to tell chance from"):
+    with pytest.raises(ValueError, match="`spread` must be known to tell relations from chance; got None"):
         space.draw_errors(np.random.default_rng(0))
     with pytest.raises(ValueError, match="`n_resamples` must be a whole number of at least 0; got -1"):
         next(space.resample(-1, 0))
-    with pytest.raises(ValueError, match="`metric` 'mahalanobis' must have the spread"):
+    with pytest.raises(ValueError, match=r"`metric` must be 'euclidean', .* is not known; got 'mahalanobis'"):
         Space(points, "mahalanobis", None, counts, True)
     with pytest.raises(ValueError, match=r"`metric` must be one of 'mahalanobis', .*; got 'manhattan'"):
         Space(points, "manhattan", None, counts, True)

@@ -1,4 +1,4 @@
-"""The atlas of classes: what is typical of each, how they relate and how sure that is, without the samples."""
+"""The atlas of classes: what is typical of each, how they relate and how sure that is, stored without the samples."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,23 +26,27 @@ from svqvae.wording import closest, list_some
 Array = NDArray[np.float64]
 SPACES = ("profile", "code")
 FILE, KIND = "atlas.safetensors", "svqvae_atlas"
+# Resamples for supports, permutations for p-values; chosen by hand: the standard error of a support is at most 0.016.
 N_RESAMPLES = 1000
+# Decoded codes stand for the class means if their mean squared difference from these is at most this share of the mean
+# squared sampling error of the means, or this share of the variance between classes; both are chosen by hand.
+MAX_MISS_OF_ERROR, MAX_MISS_OF_BETWEEN = 0.2, 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class ClassAtlas:
-    """Classes as a fitted model sees them; needs neither the samples nor torch.
+    """What a fitted model knows about its classes; needs neither the samples nor torch.
 
-    Profiles and spreads are in the model's units: features as the encoder reads them, that is centred and scaled.
-    `center` and `scale` lead back to the data's units; to those of log(1 + 10,000 × share of the total) for counts,
-    which stand for the data's units in all that follows.
+    Arrays are in the model's units, those of features after centring and scaling. `center` and `scale` convert them to
+    the data's units, in which methods return profiles and differences. For counts, log(1 + 10,000 × share of the
+    sample's total) takes the place of the data's units.
 
     Attributes
     ----------
     classes
-        Names, (n_classes,).
+        Names of the classes, (n_classes,).
     feature_names
-        (n_features,).
+        Names of the features, (n_features,).
     counts
         Training samples per class, (n_classes,); all 0 where no samples are known, as in an imported model.
     codes
@@ -50,21 +54,31 @@ class ClassAtlas:
     decoded
         Decoded codes in the model's units, (n_classes, n_features).
     means
-        Plain means of the training samples in the model's units, (n_classes, n_features); NaN where none are known.
+        Means of the training samples of each class in the model's units, (n_classes, n_features); NaN where no samples
+        are known.
     center, scale
-        data = center + scale × model's units, (n_features,).
+        The data's units are center + scale × the model's units, (n_features,).
     code_spread, profile_spread
-        How latents and samples spread around their class, or None where no class had two unlike samples, or none are
-        known. Then supports, intervals, p- and q-values are NaN, and there are no Mahalanobis distances.
+        How latents and samples spread around their class; None where no samples are known, or no class had two that
+        differ. Without them supports, intervals, p- and q-values are NaN, and there are no Mahalanobis distances.
     density
-        Where the latents of each class lie, for simulation, or None.
+        Density of the latents of each class, from which samples are simulated, or None.
     calibration
-        What makes statements about new samples honest, see `svqvae.atlas.confidence`, or None where no samples, or
-        none like others, are known.
+        Scores of calibration samples, to which new samples are compared (see `svqvae.atlas.confidence`), or None.
     parents
-        The group of each class toward whose mean the profiles of rare classes are drawn, or empty: toward all.
+        Group of each class, (n_classes,), toward whose mean profiles are shrunk; if empty, toward the mean of all
+        classes.
     sample_shape
         Shape of a sample: (n_features,), or that of an image.
+
+    Examples
+    --------
+    >>> from svqvae import SVQVAE
+    >>> from svqvae.data.simulate import plant_classes
+    >>> data = plant_classes(3, 40, sizes=(20, 40))
+    >>> atlas = SVQVAE(n_epochs=2, random_state=0).fit(data.X, data.y).to_atlas()
+    >>> atlas.names, atlas.profiles.shape
+    (('class 0', 'class 1', 'class 2'), (3, 40))
     """
 
     classes: NDArray[np.generic]
@@ -84,12 +98,12 @@ class ClassAtlas:
 
     @property
     def default_metric(self) -> str:
-        """The metric of the commands: "mahalanobis", or "euclidean" where the spread within classes is not known."""
+        """The metric to use unless one is chosen: "mahalanobis", or "euclidean" where there is no `profile_spread`."""
         return "euclidean" if self.profile_spread is None else "mahalanobis"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes as text."""
+        """Names of the classes as text, (n_classes,)."""
         return tuple(str(name) for name in self.classes.tolist())
 
     @cached_property
@@ -102,47 +116,59 @@ class ClassAtlas:
     def profiles(self) -> pd.DataFrame:
         """What is typical of each class, classes × features, in the data's units.
 
-        Decoded codes, those of rare classes drawn toward the mean of all classes, or of their parent's, by as much as
-        chance moves them: see `weights`.
+        Decoded codes, shrunk toward the mean of all classes or of their group (`parents`), the more the fewer samples a
+        class has: see `weights` and `svqvae.atlas.shrinkage`.
         """
         return self._frame(self._shrunk[0])
 
     @property
     def weights(self) -> pd.Series:
-        """How much of its own decoded code the profile of each class keeps, 0 to 1."""
+        """The weight of its own decoded code in the profile of each class, 0 to 1, (n_classes,)."""
         return pd.Series(self._shrunk[1], index=self._index(), name="weight")
 
     @property
     def decoded_profiles(self) -> pd.DataFrame:
-        """The decoded codes as they are, classes × features, in the data's units."""
+        """The decoded codes without shrinkage, classes × features, in the data's units."""
         return self._frame(self.decoded)
 
     @cached_property
     def is_faithful(self) -> bool:
-        """Whether decoded codes stand for the means of their classes, so that the errors of those are theirs.
+        """Whether decoded codes stand for the means of their classes, so that both have the same sampling errors.
 
-        What the decoder misses must be less than a fifth of the errors, or than a hundredth of the variance between
-        classes. Default models are; published ones, and those hardly trained, are not.
+        They do if the mean squared difference between decoded codes and class means is at most a fifth of the mean
+        squared sampling error of the class means, or a hundredth of the variance between classes. This holds for the
+        default objective, but not for the published one, and not after very little training.
         """
         if self.profile_spread is None:
             return False
         missed = float(((self.decoded - self.means) ** 2).mean())
         errors = float(self.profile_spread.mean_variances(self.counts).mean())
-        return missed <= max(0.2 * errors, 0.01 * float(self.means.var(0).mean()))
+        return missed <= max(MAX_MISS_OF_ERROR * errors, MAX_MISS_OF_BETWEEN * float(self.means.var(0).mean()))
 
     def spread_in(self, space: str) -> Spread | None:
-        """Return how the points of a space spread around their class, or None where that is not known."""
+        """Return how samples ("profile") or latents ("code") spread around their class, or None where it is unknown.
+
+        Raises
+        ------
+        ValueError
+            The space is neither "profile" nor "code".
+        """
         if space not in SPACES:
             raise ValueError(f"`space` must be 'profile' or 'code'; got {space!r}.")
         return self.profile_spread if space == "profile" else self.code_spread
 
     def with_parents(self, parents: Mapping[Any, str]) -> "ClassAtlas":
-        """Return the atlas with rare classes drawn toward the mean of their parent's classes instead of all.
+        """Return the atlas with profiles that are shrunk toward the mean of a group of classes instead of all classes.
 
         Parameters
         ----------
         parents
-            The parent of each class by name; a class that is left out has "" as its parent, with all others left out.
+            Name of the group of each class, by the name of the class. Classes that are left out form one more group.
+
+        Raises
+        ------
+        ValueError
+            A class is not in the atlas.
         """
         given = {str(name): parent for name, parent in parents.items()}
         for name in given:
@@ -150,7 +176,18 @@ class ClassAtlas:
         return replace(self, parents=tuple(str(given.get(name, "")) for name in self.names))
 
     def find(self, name: Any) -> int:
-        """Return the index of a class; an unknown name is refused, the closest are named."""
+        """Return the index of a class.
+
+        Parameters
+        ----------
+        name
+            Name of the class, or what becomes its name as text.
+
+        Raises
+        ------
+        ValueError
+            There is no such class; the message tells the closest names.
+        """
         if str(name) in self.names:
             return self.names.index(str(name))
         raise ValueError(
@@ -159,20 +196,26 @@ class ClassAtlas:
         )
 
     def distances(self, metric: str = "mahalanobis", space: str = "profile", *, corrected: bool = True) -> pd.DataFrame:
-        """Return how far classes are from each other, classes × classes, symmetric, 0 on the diagonal.
+        """Return the distances between classes, classes × classes, symmetric, 0 on the diagonal.
 
         Parameters
         ----------
         metric
-            "mahalanobis": Euclidean distance where the covariance within classes is the identity, so that features
-            which vary among the samples of a class count less. "euclidean", in the model's units. "cosine",
-            "correlation": 1 - cosine similarity, 1 - Pearson correlation.
+            "mahalanobis": Euclidean distance after whitening the covariance within classes, so that directions in which
+            the samples of a class vary count less. "euclidean": in the model's units. "cosine": 1 - cosine similarity.
+            "correlation": 1 - Pearson correlation.
         space
-            "profile": decoded codes. "code": the codes. The training of the codes pushes classes apart, so that
-            distances between codes say less about how alike classes are.
+            "profile": decoded codes. "code": codes. Training pushes the codes of different classes apart, so that
+            distances between codes say less about how alike the classes are.
         corrected
-            Whether what chance adds is taken off, see `svqvae.atlas.space`; no distance is below 0. Profiles that are
-            not faithful are left as they are.
+            Whether the average effect of sampling errors is subtracted, see `svqvae.atlas.space`; distances that would
+            become negative are 0. Decoded codes that do not stand for their class means (`is_faithful`) are not
+            corrected, with a warning.
+
+        Raises
+        ------
+        ValueError
+            The metric or space is unknown, or the metric is "mahalanobis" and the spread in this space is not known.
         """
         values = self._space(metric, space, corrected).dissimilarities()
         return pd.DataFrame(np.maximum(values, 0), index=self._index(), columns=self._index("other"))
@@ -198,25 +241,36 @@ class ClassAtlas:
         metric, space
             As in `distances`.
         hubness_aware
-            Whether a class that is near to everything counts as further off.
+            Whether a class that is close to all others counts as farther off, see
+            `svqvae.atlas.relations.nearest_partners`.
         n_resamples
-            Resamples for the support; 0 for none.
+            Number of resamples for the support; 0 for none.
         random_state
             Seed of the resamples.
         on_resample
-            Called as ``on_resample(done, n_resamples)``.
+            Called as ``on_resample(done, n_resamples)`` after each resample.
         refits
             Atlases of the same samples, fitted with other seeds.
 
         Returns
         -------
         pandas.DataFrame
-            ``class``, ``nearest``, ``distance`` and ``support``: how often it would be the nearest in a second study of
-            the same sizes, so that those of a class add up to 1 at most; NaN without resamples or where the spread
-            within classes is not known. With refits also ``refit_support``: in how many of them it is the nearest.
+            ``class``, ``nearest``, ``distance`` and ``support``. The support is the share of simulated studies of the
+            same sizes in which this class is the nearest, so that the supports of the k nearest classes add up to 1 at
+            most; it is NaN without resamples or where the spread within classes is not known. With refits also
+            ``refit_support``, the share of them in which it is the nearest.
+
+        Raises
+        ------
+        ValueError
+            `k` is not from 1 to the number of other classes, `n_resamples` is negative, refits have other classes, or
+            as in `distances`.
         """
         if not isinstance(k, int | np.integer) or not 1 <= k < len(self.classes):
-            raise ValueError(f"`k` must be from 1 to {len(self.classes) - 1}, one less than the classes; got {k!r}.")
+            raise ValueError(
+                f"`k` must be a whole number from 1 to {len(self.classes) - 1}, one less than the classes; got {k!r}. "
+                "Use 1 for the nearest class alone."
+            )
         room = self._space(metric, space)
         values = room.dissimilarities()
         partners = relations.nearest_partners(values, k, hubness_aware)
@@ -243,15 +297,33 @@ class ClassAtlas:
         random_state: int = 0,
         on_resample: OnResample | None = None,
     ) -> pd.DataFrame:
-        """Test for each pair of classes whether they are closer than two unrelated classes of their sizes.
+        """Test for each pair of classes whether they are closer than two unrelated classes of the same sizes.
 
-        Closer means: they deviate from the mean of all samples in the same direction.
+        Closer means that both deviate from the mean of all samples in the same direction, see
+        `svqvae.atlas.relations.closer_than_chance`.
+
+        Parameters
+        ----------
+        metric, space
+            As in `distances`.
+        n_permutations
+            Number of permutations of the labels.
+        random_state
+            Seed of the permutations.
+        on_resample
+            Called as ``on_resample(done, n_permutations)`` after each permutation.
 
         Returns
         -------
         pandas.DataFrame
-            ``class``, ``other``, ``distance``, ``similarity`` (cosine of the two deviations), ``p`` and ``q`` (after
-            Benjamini and Hochberg) of that, the nearest pair first. See `svqvae.atlas.relations.closer_than_chance`.
+            One row per pair, the closest first: ``class``, ``other``, ``distance``, ``similarity`` (the cosine between
+            the two deviations, corrected for sampling errors), its p-value ``p``, and ``q`` after Benjamini and
+            Hochberg.
+
+        Raises
+        ------
+        ValueError
+            There are fewer than 4 classes, the spread within classes is not known, or as in `distances`.
         """
         room = self._space(metric, space)
         values = room.dissimilarities()
@@ -275,27 +347,35 @@ class ClassAtlas:
         on_resample: OnResample | None = None,
         refits: Sequence["ClassAtlas"] = (),
     ) -> "nx.Graph[Any]":
-        """Return the network of classes, joined where each is among the k nearest of the other.
+        """Return the network of classes, in which two are joined if each is among the k nearest of the other.
 
         Parameters
         ----------
-        k, metric, space
-            As in `nearest`, at most as many as there are other classes.
+        k
+            Number of nearest classes; all other classes where there are fewer.
+        metric, space
+            As in `distances`.
         mutual
-            Whether both must be among the k nearest of the other, or one is enough.
+            Whether each of the two must be among the k nearest of the other; if False, one is enough.
         n_resamples, random_state, on_resample, refits
             As in `nearest`.
 
         Returns
         -------
         networkx.Graph
-            Nodes: class names with ``count``, ``community`` (Louvain) and ``community_support``, the mean share of
-            resamples in which another class of its community is in its community again. Edges: ``distance``,
-            ``weight`` = exp(-(distance / median distance)²) and ``support``. With refits both have a
-            ``refit_support`` beside each support.
+            Nodes are class names, with ``count`` (training samples), ``community`` (by the method of Louvain) and
+            ``community_support``: the share of resamples in which another class of its community is in the same
+            community again, averaged over these classes. Edges have ``distance``,
+            ``weight`` = exp(-(distance / median distance)²) and ``support``. With refits there are ``refit_support``
+            and ``community_refit_support`` as well.
+
+        Raises
+        ------
+        ValueError
+            `k` is no whole number of at least 1, or as in `nearest`.
         """
         if not isinstance(k, int | np.integer) or k < 1:
-            raise ValueError(f"`k` must be a whole number of at least 1; got {k!r}.")
+            raise ValueError(f"`k` must be a whole number of at least 1; got {k!r}. Use 3, say.")
         room = self._space(metric, space)
         others = self._refitted(refits, metric, space)
         return relations.network_with_support(
@@ -322,20 +402,24 @@ class ClassAtlas:
         linkage
             "average", "complete", "single", "ward" or "weighted", as in `scipy.cluster.hierarchy.linkage`.
         n_resamples, random_state, on_resample, refits
-            As in `nearest`; the support of a clade is how often it would return in a second study.
+            As in `nearest`; the support of a clade is the share of simulated studies whose tree contains it.
+
+        Raises
+        ------
+        ValueError
+            The linkage is unknown, or as in `nearest`.
         """
         room, others = self._space(metric, space), self._refitted(refits, metric, space)
         return build_tree(room, self.names, linkage, n_resamples, random_state, on_resample, others)
 
     def agreement(self) -> pd.DataFrame:
-        """Compare all metrics in both spaces with the default.
+        """Compare distances by all metrics in both spaces with those by `default_metric` in profile space.
 
         Returns
         -------
         pandas.DataFrame
-            One row per ``space`` and ``metric``: ``rank_correlation`` (Spearman, over pairs of classes) and
-            ``same_nearest`` (share of classes with the same nearest class), both against "mahalanobis" in profile
-            space, or "euclidean" where the spread is not known.
+            One row per ``space`` and ``metric``: ``rank_correlation``, Spearman's over pairs of classes, NaN where all
+            pairs are equally far apart; and ``same_nearest``, the share of classes with the same nearest class.
         """
         standard = self._space(self.default_metric, "profile").dissimilarities()
         rows = []
@@ -357,29 +441,54 @@ class ClassAtlas:
         Parameters
         ----------
         a, b
-            Two classes.
+            Names of two classes.
         level
-            Of the intervals.
+            Confidence level of the intervals, in (0, 1).
 
         Returns
         -------
         pandas.DataFrame
-            Index: features, the surest difference first. ``difference`` a - b of the decoded codes in the data's units;
-            ``low``, ``high``: its interval; ``t``, ``p``, ``q``; and beside them ``class_means_difference``, the
-            plain difference of the class means. `attrs["agreement"]` is the correlation of the two differences.
-            What is not known is NaN; without t the largest difference is first. See `svqvae.atlas.contrasts`.
+            One row per feature, the largest absolute t first: ``difference``, a - b of the decoded codes in the data's
+            units; its interval ``low`` to ``high``; ``t``, ``p`` and ``q``, see `svqvae.atlas.contrasts`; and
+            ``class_means_difference``, that of the plain class means in the data's units. What is not known is NaN;
+            without t the largest absolute difference is first. ``attrs["agreement"]`` is the correlation of the two
+            differences over features.
+
+        Raises
+        ------
+        ValueError
+            A class is unknown, both are the same, or `level` does not lie between 0 and 1.
         """
         first, second = self.find(a), self.find(b)
         if first == second:
-            raise ValueError(f"`b` must be another class than `a`; got {str(a)!r} twice.")
+            raise ValueError(
+                f"`b` must be another class than `a`; got {str(a)!r} twice. Compare it with another class."
+            )
         weights = np.zeros(len(self.classes))
         weights[first], weights[second] = 1, -1
         return self._compare(weights, level)
 
     def profile(self, name: Any, *, level: float = 0.95) -> pd.DataFrame:
-        """Compare the decoded code of a class with the mean of all other samples; as `contrast` otherwise.
+        """Compare the decoded code of a class with those of all others, weighted by their numbers of samples.
 
-        Where no samples are known, with the mean of all other classes.
+        Where no samples are known, all classes have the same weight.
+
+        Parameters
+        ----------
+        name
+            Name of the class.
+        level
+            Confidence level of the intervals, in (0, 1).
+
+        Returns
+        -------
+        pandas.DataFrame
+            As in `contrast`.
+
+        Raises
+        ------
+        ValueError
+            The class is unknown, or `level` does not lie between 0 and 1.
         """
         k = self.find(name)
         counts = self.counts if self.counts.any() else np.ones(len(self.classes))
@@ -388,7 +497,7 @@ class ClassAtlas:
         return self._compare(weights, level)
 
     def save(self, folder: Path | str) -> None:
-        """Write `atlas.safetensors` into a folder."""
+        """Write `atlas.safetensors` into a folder, which is created if it does not exist."""
         folder = Path(folder)
         files.make_folder(folder, "folder")
         tensors, header = self._to_parts()
@@ -396,13 +505,21 @@ class ClassAtlas:
 
     @classmethod
     def load(cls, folder: Path | str) -> "ClassAtlas":
-        """Read `atlas.safetensors` from a run folder, or from the file itself."""
+        """Read an atlas from the `atlas.safetensors` of a run folder, or from the file itself.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        ValueError
+            The file is damaged, no atlas, or of another format version.
+        """
         path = Path(folder)
         tensors, header = files.read_tensors(path if path.is_file() else path / FILE, KIND, "an atlas of svqvae")
         return cls._from_parts(tensors, header)
 
     def _to_parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return the arrays by name, and what JSON can hold."""
+        """Return the arrays by name, and a dict for JSON with all else."""
         tensors: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in ARRAYS}
         for part, names in PARTS.items():
             value = getattr(self, part)
@@ -419,7 +536,7 @@ class ClassAtlas:
     @classmethod
     def _from_parts(cls, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> "ClassAtlas":
         arrays: dict[str, Any] = {name: tensors[name] for name in ARRAYS}
-        # Runs of earlier versions lack parts, as imported models do.
+        # Imported models lack some parts, and so do runs of earlier versions.
         parts: dict[str, Any] = {
             part: KINDS[part](**{name: tensors[f"{part}.{name}"] for name in names})
             for part, names in PARTS.items()
@@ -457,7 +574,7 @@ class ClassAtlas:
         return Space(self.decoded, metric, spread, self.counts, is_corrected)
 
     def _refitted(self, refits: Sequence["ClassAtlas"], metric: str, space: str) -> list[Array]:
-        """Return the dissimilarities of other fits, classes in the order of this one."""
+        """Return the dissimilarities of other fits, (n_classes, n_classes) each, in the order of the classes here."""
         found = []
         for atlas in refits:
             if sorted(atlas.names) != sorted(self.names):

@@ -1,14 +1,15 @@
-"""How sure the class of a new sample is: sets of classes, and samples that are like none.
+"""How sure the class of a new sample is: sets of classes, and p-values for being like none of the classes.
 
 Conformal prediction (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005) turns any score into
-a statement about new samples, from the scores of samples that had no part in it and are otherwise like the new ones.
-An encoder knows its own training samples too well for that: their latents lie nearer to their codes, and their
-probabilities are higher, than those of new samples. Two kinds of scores are honest:
+a statement about new samples, by comparison with the scores of calibration samples, which must be like the new ones and
+must not have been used to fit what scores them. Training samples are no calibration samples for an encoder, which
+overfits them: their latents are closer to their codes, and the probabilities of their class higher, than those of new
+samples. Two kinds of scores are valid:
 
-- probabilities and latents of samples held out of training, where a fit held some out;
-- how far features lie from the classes, which needs no encoder: classes are fitted to some folds and tried on the rest
-  (cross-conformal prediction; Vovk, Ann. Math. Artif. Intell. 74:9, 2015). A new sample is scored by the fit to all
-  folds, which knows the classes a little better, so that these p-values come out a little large.
+- probabilities and latents of samples that were held out of training, where a fit held some out;
+- distances of features to the classes, which need no encoder: classes are fitted to all folds but one, and the samples
+  of that fold are scored (cross-conformal prediction; Vovk, Ann. Math. Artif. Intell. 74:9, 2015). New samples are
+  scored by a fit to all folds, which is a little more accurate, so that their p-values are a little too large.
 """
 
 from dataclasses import dataclass
@@ -25,28 +26,30 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
+# Share of new samples whose set is to contain their class; chosen by hand.
 COVERAGE = 0.9
+# Folds for the calibration of surprises; chosen by hand.
 N_FOLDS = 10
-# Samples that are drawn for calibration where there are more.
+# Most samples for calibration: a guard for time. p-values of 5,000 have steps of 0.0002.
 MAX_SAMPLES = 5000
-# Numbers in a table that is worked on at once.
+# Numbers of a table in work at a time: a guard for memory, 64 MB in single precision.
 MAX_CELLS = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Scores of samples that had no part in what scored them, each in rising order.
+    """Scores of calibration samples, which were not used to fit what scores them; each array in ascending order.
 
     Attributes
     ----------
     means
         Mean of the training samples of each class in the model's units, (n_classes, n_features).
     surprises
-        How unlikely the features of a sample are in the likeliest class, see `surprise`, (n,).
+        Surprise of the features of each calibration sample, see `surprise`, (n,).
     code_surprises
-        The same of latents, of samples held out of training, (n_held_out,); none where a fit held none out.
+        Surprise of the latent of each held-out sample, (n_held_out,); empty where the fit held none out.
     own_probabilities
-        The probability that held-out samples give to their own class, (n_held_out,).
+        Probability of the true class of each held-out sample, (n_held_out,).
     """
 
     means: NDArray[np.float32]
@@ -56,30 +59,30 @@ class Calibration:
 
     @property
     def covers(self) -> bool:
-        """Whether sets of classes have the coverage that is asked of them: samples were held out of training."""
+        """Whether sets of classes have their nominal coverage, which takes samples that were held out of training."""
         return len(self.own_probabilities) > 0
 
 
 def surprise(rows: NDArray[np.floating], means: NDArray[np.floating], spread: Spread) -> Array:
-    """Return how unlikely rows are in the class in which they are likeliest, (n,).
+    """Return the surprise of each row: how unlikely it is in the class in which it is most likely, (n,).
 
-    min over k of (x - m_k)ᵀ Σ_k⁻¹ (x - m_k) + log det Σ_k: minus twice the logarithm of a normal density, less a
-    constant. The covariances Σ_k are those of `Spread`, shrunk; a tenth of each variance is the mean variance of
-    all dimensions, so that those which hardly vary do not rule.
+    The surprise of x is the minimum over classes k of (x - m_k)ᵀ Σ_k⁻¹ (x - m_k) + log det Σ_k, which is -2 times the
+    logarithm of a normal density up to a constant. The covariances Σ_k are those of `Spread`; so that dimensions that
+    hardly vary do not dominate, the mean variance of all dimensions enters each variance with a weight of a tenth.
 
     Parameters
     ----------
     rows
         (n, n_dimensions).
     means
-        (n_classes, n_dimensions).
+        Class means, (n_classes, n_dimensions).
     spread
         How rows spread around the means.
     """
     whitening = Whitening(spread)
-    # What is common to the features of a scaled row counts less: squares along these directions are taken off.
+    # Scaled rows are correlated along these directions; the squares along them are subtracted below.
     directions = whitening.U * np.sqrt(1 - (1 - whitening.cut) ** 2)
-    # Common to all classes, but not to all folds.
+    # Part of the log determinant: the same for all classes, but not for all folds.
     common = -2 * np.log(1 - whitening.cut).sum()
     center = means.mean(0, dtype=np.float64)
     least = np.full(len(rows), np.inf)
@@ -91,7 +94,7 @@ def surprise(rows: NDArray[np.floating], means: NDArray[np.floating], spread: Sp
         weights = scales**2
         slopes = -2 * weights * own
         offsets = (weights * own**2 - 2 * np.log(scales)).sum(1) + common
-        # (n_dimensions, n_classes · rank): all classes in one matrix product.
+        # The directions of all classes side by side, (n_dimensions, n_classes · rank), for one matrix product.
         along = scales.T.astype(np.float32)[:, :, None] * directions.astype(np.float32)[:, None, :]
         along = along.reshape(len(directions), -1)
         shifts = ((scales * own) @ directions).astype(np.float32)
@@ -106,20 +109,20 @@ def surprise(rows: NDArray[np.floating], means: NDArray[np.floating], spread: Sp
 
 
 def cross_fitted_surprises(rows: NDArray[np.floating], y: Index, groups: Index | None, seed: int) -> Array:
-    """Return the surprise of each row at classes fitted without its fold, in rising order.
+    """Return the surprises of rows under classes that were fitted without the fold of the row, ascending.
 
-    A row whose class is in its own fold only is left out; so may be all.
+    A row whose class occurs in its own fold only has none. The result may be empty.
 
     Parameters
     ----------
     rows
-        (n, n_dimensions); at most `MAX_SAMPLES` of them are drawn.
+        (n, n_dimensions); of more than `MAX_SAMPLES`, a random subset is used.
     y
         Class index of each row, (n,).
     groups
-        What must not stand on both sides of a fold, (n,), or None.
+        Group of each row, (n,), or None; all rows of a group are in the same fold.
     seed
-        Seed of draw and folds.
+        Seed of the subset and of the folds.
     """
     if len(rows) > MAX_SAMPLES:
         drawn = draw_samples(len(rows), seed)
@@ -138,14 +141,14 @@ def cross_fitted_surprises(rows: NDArray[np.floating], y: Index, groups: Index |
 
 
 def draw_samples(n: int, seed: int) -> Index:
-    """Return the positions, in rising order, of the samples of n by which to calibrate."""
+    """Return the positions, ascending, of the calibration samples: all n, or `MAX_SAMPLES` at random."""
     if n <= MAX_SAMPLES:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).choice(n, MAX_SAMPLES, replace=False))
 
 
 def _draw_folds(y: Index, groups: Index | None, rng: np.random.Generator) -> Index:
-    """Return the fold of each sample: stratified by class, or groups whole."""
+    """Return the fold of each sample, (n,): stratified by class, or by group, where the folds keep groups whole."""
     if groups is not None:
         names, index = np.unique(groups, return_inverse=True)
         return rng.permutation(np.arange(len(names)) % N_FOLDS)[index]
@@ -157,10 +160,22 @@ def _draw_folds(y: Index, groups: Index | None, rng: np.random.Generator) -> Ind
 
 
 def p_values(scores: Array, calibration: Array) -> Array:
-    """Return conformal p-values: the share of the calibration scores, and of the score itself, that are as large.
+    """Return the conformal p-value of each score: (1 + number of calibration scores at least as large) / (n + 1).
 
-    (1 + #{c ≥ s}) / (n + 1). A new sample of the kind of the calibration samples has p ≤ α with a probability of at
-    most α (Bates et al., Ann. Statist. 51:149, 2023). NaN where there are no calibration scores.
+    A new sample of the same kind as the n calibration samples has p ≤ α with a probability of at most α (Bates et al.,
+    Ann. Statist. 51:149, 2023).
+
+    Parameters
+    ----------
+    scores
+        (n_new,).
+    calibration
+        Scores of the calibration samples, ascending, (n,); where it is empty, all p-values are NaN.
+
+    Examples
+    --------
+    >>> p_values(np.array([0.5, 3.5]), np.array([1.0, 2.0, 3.0, 4.0])).tolist()
+    [1.0, 0.4]
     """
     n = len(calibration)
     if not n:
@@ -169,15 +184,16 @@ def p_values(scores: Array, calibration: Array) -> Array:
 
 
 def novelty(atlas: "ClassAtlas", rows: NDArray[np.floating], latents: NDArray[np.floating]) -> Array:
-    """Return p-values of new samples for being of one of the classes, (n,); small means unlike all of them.
+    """Return the p-value of each new sample for belonging to one of the classes, (n,).
 
-    That of the features; where the fit held samples out, twice the smaller of those of features and latents
-    (Bonferroni). NaN where no samples are known.
+    A small p-value means that the sample is unlike all classes. It is that of the surprise of the features; where the
+    fit held samples out, it is twice the smaller of the p-values of features and latents (Bonferroni). NaN where the
+    atlas knows of no samples.
 
     Parameters
     ----------
     atlas
-        What a fit knows of its classes.
+        The atlas of the fit.
     rows
         New samples in the model's units, (n, n_features).
     latents
@@ -196,22 +212,30 @@ def novelty(atlas: "ClassAtlas", rows: NDArray[np.floating], latents: NDArray[np
 def class_sets(
     probabilities: NDArray[np.floating], calibration: Calibration | None, coverage: float = COVERAGE
 ) -> NDArray[np.bool_]:
-    """Return which classes are in the set of each sample, (n, n_classes); the most probable one always is.
+    """Return which classes are in the prediction set of each sample, (n, n_classes).
 
-    Where the fit held samples out, the classes at least as probable as all but a share of 1 - coverage of the held-out
-    samples found their own (Sadinle, Lei and Wasserman, J. Am. Stat. Assoc. 114:223, 2019). The set of a new sample of
-    their kind then has its class with a probability of at least `coverage`, over all classes together. Where it held
-    none out, the most probable classes that add up to `coverage`, which promises nothing: probabilities of a model
-    that knows its training samples by heart are too high.
+    Where the fit held samples out, a set contains the classes whose probability reaches a threshold: all but a share of
+    1 - coverage of the held-out samples gave their true class at least that probability (Sadinle, Lei and Wasserman,
+    J. Am. Stat. Assoc. 114:223, 2019). The set of a new sample like them contains its class with a probability of at
+    least `coverage`, on average over all classes.
+
+    Where the fit held none out, a set contains the most probable classes until their probabilities add up to
+    `coverage`. This guarantees nothing, since the probabilities of a model that overfits its training samples may be
+    too high. In both cases the most probable class is in the set.
 
     Parameters
     ----------
     probabilities
-        (n, n_classes).
+        Probability of each class for each sample, (n, n_classes).
     calibration
-        What the fit knows, or None.
+        Scores of the calibration samples, or None.
     coverage
-        The asked share, in (0, 1).
+        Share of new samples whose set is to contain their class, in (0, 1).
+
+    Raises
+    ------
+    ValueError
+        `coverage` does not lie between 0 and 1.
 
     Examples
     --------
@@ -219,7 +243,7 @@ def class_sets(
     [[True, True, False]]
     """
     if not 0 < coverage < 1:
-        raise ValueError(f"`coverage` must be above 0 and below 1; got {coverage!r}.")
+        raise ValueError(f"`coverage` must be above 0 and below 1; got {coverage!r}. Use {COVERAGE}, say.")
     best = np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(1)]
     if calibration is None or not calibration.covers:
         order = np.argsort(-probabilities, axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""Where the latents of each class lie: Gaussians with shrunk covariance, one or several a class."""
+"""The density of the latents of each class: a mixture of Gaussians with shrunk covariances."""
 
 import warnings
 from bisect import bisect_right
@@ -8,32 +8,36 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
-# A class is split into clouds of at least so many samples, and into at most so many clouds.
+# Least average number of samples per cloud, and most clouds per class: the finest split with which digits drawn on
+# MNIST lie at least 0.9 times as far from the nearest training digit as unseen digits do (docs/defaults.md).
 MIN_CLOUD, MAX_CLOUDS = 40, 150
-# Directions kept per cloud, and numbers kept for all clouds; the variance beyond them is spread evenly.
-MAX_RANK, MAX_NUMBERS = 128, 2**24
-# Cells of the table of latents to which clouds are fitted; more samples are thinned out, those of large classes first.
+# Directions kept per cloud, chosen by hand; the variance in all others is spread evenly over the dimensions.
+MAX_RANK = 128
+# Numbers in the factors of all clouds together: a guard for memory and the size of a run, 64 MB in single precision.
+MAX_NUMBERS = 2**24
+# Cells of the table of latents to which clouds are fitted: a guard for memory and time, 80 MB in single precision. Of
+# more samples a random subset is used, at the expense of the largest classes.
 MAX_CELLS = 20_000_000
 
 
 @dataclass(frozen=True)
 class ClassDensity:
-    """A mixture of Gaussians per class, as flat arrays over all clouds of all classes.
+    """A mixture of Gaussians per class, as flat arrays over all clouds (the Gaussians) of all classes.
 
-    The covariance of a cloud is F Fᵀ + v I with F its factors and v its even variance.
+    The covariance of a cloud is F Fᵀ + v I, with F its factors and v its even variance, the same in all directions.
 
     Attributes
     ----------
     class_index
         Class of each cloud, (n_clouds,).
     weights
-        Share of its class's samples that each cloud holds, (n_clouds,); sums to 1 within a class.
+        Share of the samples of its class in each cloud, (n_clouds,); they sum to 1 within a class.
     means
         (n_clouds, latent_dim).
     factors
-        (n_clouds, latent_dim, rank).
+        F, (n_clouds, latent_dim, rank).
     even_variances
-        (n_clouds,).
+        v, (n_clouds,).
     """
 
     class_index: NDArray[np.int64]
@@ -43,7 +47,21 @@ class ClassDensity:
     even_variances: NDArray[np.float32]
 
     def draw(self, class_index: int, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return n latents of a class, (n, latent_dim)."""
+        """Draw latents of a class.
+
+        Parameters
+        ----------
+        class_index
+            Index of the class.
+        n
+            Number of latents.
+        rng
+            Source of the draws.
+
+        Returns
+        -------
+        (n, latent_dim) array
+        """
         clouds = np.flatnonzero(self.class_index == class_index)
         chosen = rng.choice(clouds, size=n, p=self.weights[clouds])
         latent_dim, rank = self.factors.shape[1:]
@@ -57,11 +75,11 @@ class ClassDensity:
 
 
 def fit_density(latents: NDArray[np.float32], y: NDArray[np.int64], n_classes: int, seed: int) -> ClassDensity:
-    """Fit the clouds of each class: k-means within the class, then a shrunk covariance per cloud.
+    """Fit a mixture of Gaussians to each class: k-means within the class, then a shrunk covariance per cloud.
 
-    The covariance S of a cloud of n samples is shrunk toward its mean variance with the oracle approximating
-    weight of Chen et al. (IEEE Trans. Signal Processing 58:5016, 2010). A cloud of a single sample takes the mean
-    variance of all classes.
+    The sample covariance of a cloud is shrunk toward the identity times its mean variance, by the oracle approximating
+    weight of Chen et al. (IEEE Trans. Signal Processing 58:5016, 2010). A cloud of a single sample gets the mean
+    variance within all clouds.
 
     Parameters
     ----------
@@ -107,9 +125,9 @@ def fit_density(latents: NDArray[np.float32], y: NDArray[np.int64], n_classes: i
 
 
 def thin_classes(y: NDArray[np.int64], n_classes: int, latent_dim: int, seed: int) -> NDArray[np.int64]:
-    """Return the positions, in rising order, of as many samples as are enough for the clouds.
+    """Return the positions, ascending, of the samples to which the clouds are fitted.
 
-    Each class keeps all its samples or, where those of all are too many, as many as any other large class.
+    These are all samples, or where they are too many a random subset: classes above a common size are cut down to it.
 
     Parameters
     ----------
@@ -132,7 +150,7 @@ def thin_classes(y: NDArray[np.int64], n_classes: int, latent_dim: int, seed: in
     if len(y) <= n_most:
         return np.arange(len(y))
     cap = bisect_right(range(int(counts.max())), n_most, key=lambda most: int(np.minimum(counts, most).sum())) - 1
-    # In random order, the first of each class.
+    # The first of each class in a random order.
     order = np.random.default_rng(seed).permutation(len(y))
     by_class = order[np.argsort(y[order], kind="stable")]
     rank = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -140,10 +158,10 @@ def thin_classes(y: NDArray[np.int64], n_classes: int, latent_dim: int, seed: in
 
 
 def _spread_seeds(rows: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return n of the rows, each drawn in proportion to its squared distance to the nearest of those before it.
+    """Return n of the rows as seeds, drawn as in k-means++ (Arthur and Vassilvitskii, SODA 2007).
 
-    The seeding of k-means++ (Arthur and Vassilvitskii, SODA 2007); scipy's compares each row with all seeds at each
-    step, which takes much longer.
+    Each row is drawn with a probability in proportion to its squared distance to the nearest seed so far. scipy
+    compares each row with all seeds at each step, which takes much longer.
     """
     squares = (rows**2).sum(1)
     chosen = [int(rng.integers(len(rows)))]
@@ -157,7 +175,7 @@ def _spread_seeds(rows: NDArray[np.float64], n: int, rng: np.random.Generator) -
 
 
 def _shrunk_factors(members: NDArray[np.float64], rank: int, mean_variance: float) -> tuple[NDArray[np.float32], float]:
-    """Return factors, (latent_dim, rank), and even variance of one cloud's shrunk covariance."""
+    """Return the factors, (latent_dim, rank), and the even variance of the shrunk covariance of one cloud."""
     n, latent_dim = members.shape
     factors = np.zeros((latent_dim, rank))
     if n < 2:
@@ -177,18 +195,23 @@ def _shrunk_factors(members: NDArray[np.float64], rank: int, mean_variance: floa
 
 
 def chen_weight(spectrum: NDArray[np.float64], n_dimensions: int, n: int) -> float:
-    """Return the oracle approximating weight, in [0, 1], of the shrinkage of a covariance toward its mean variance.
+    """Return the weight, in [0, 1], by which a covariance is shrunk toward the identity times its mean variance.
 
-    Equation 23 of Chen et al. (IEEE Trans. Signal Processing 58:5016, 2010).
+    The oracle approximating shrinkage of Chen et al. (IEEE Trans. Signal Processing 58:5016, 2010), equation 23.
 
     Parameters
     ----------
     spectrum
-        Eigenvalues of the sample covariance, those that are 0 left out or not.
+        Eigenvalues of the sample covariance; zeros may be left out.
     n_dimensions
         Number of dimensions.
     n
         Number of samples.
+
+    Examples
+    --------
+    >>> chen_weight(np.array([1.0, 1.0]), n_dimensions=2, n=10)
+    1.0
     """
     total, squares = spectrum.sum(), (spectrum**2).sum()
     unevenness = squares - total**2 / n_dimensions

@@ -1,4 +1,4 @@
-"""An atlas as files that other tools read: tables, GraphML, Gephi's CSV, Newick, GSEA's rankings and gene sets."""
+"""An atlas as files for other tools: CSV tables, GraphML, CSV for Gephi, Newick, rankings and gene sets for GSEA."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,34 +27,42 @@ def write_relations(
     refits: Sequence[ClassAtlas] = (),
     progress: Callable[[str], OnResample | None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Write how classes relate into a folder.
+    """Write into a folder how the classes relate.
 
-    `distances.csv`, classes × classes; `nearest.csv` with class, nearest, distance, support; `pairs.csv` with p- and
-    q-values; `agreement.csv` of metrics and spaces; `network.graphml`, and the same network as `nodes.csv` and
-    `edges.csv` for Gephi; `tree.nwk`, and its clades with their supports as `clades.csv`.
+    The files are `distances.csv`, classes × classes; `nearest.csv`, the nearest class of each with its support;
+    `pairs.csv`, with p- and q-values; `agreement.csv`, of metrics and spaces; `network.graphml`, and the same network
+    for Gephi as `nodes.csv` and `edges.csv`; `tree.nwk`, and its clades with their supports as `clades.csv`. There is
+    no `pairs.csv` without resamples, for an atlas without spread, or for fewer than 4 classes; one of an earlier call
+    is removed.
 
     Parameters
     ----------
     atlas
         The atlas.
     folder
-        Made where it does not exist.
+        Created if it does not exist.
     metric, space, n_resamples, random_state, refits
-        As in `ClassAtlas.nearest`; a metric of None is that of `ClassAtlas.default_metric`. An atlas without spread
-        gets no support, and one of fewer than 4 classes no `pairs.csv`.
+        As in `ClassAtlas.nearest`; None takes `ClassAtlas.default_metric`.
     progress
-        Called with a word for each part; returns what is called after each resample.
+        Called with the name of each part as it begins; returns its `on_resample`.
 
     Returns
     -------
     dict
-        ``nearest``, ``agreement`` (tables), ``network``, ``tree`` and ``files`` (paths).
+        ``nearest`` and ``agreement`` (tables), ``network``, ``tree``, and ``files`` (paths).
+
+    Raises
+    ------
+    ValueError
+        A parameter is not as in `ClassAtlas.nearest`.
+    NotADirectoryError
+        The folder, or one above it, is a file.
     """
     metric = metric or atlas.default_metric
     check_metric(metric)
-    check_folder(folder)
+    check_folder(folder, "folder")
     distances = atlas.distances(metric, space)
-    make_folder(folder)
+    make_folder(folder, "folder")
     options: dict[str, Any] = {"n_resamples": n_resamples, "random_state": random_state, "refits": refits}
     nearest = atlas.nearest(1, metric, space, **options, on_resample=progress("nearest classes"))
     network = atlas.network(3, metric, space, **options, on_resample=progress("network"))
@@ -88,7 +96,19 @@ def write_relations(
 
 
 def gephi_tables(network: "nx.Graph[Any]") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return nodes and edges as the two tables that Gephi imports: Id and Label; Source, Target, Type and Weight."""
+    """Return nodes and edges of a network as the two tables that Gephi imports.
+
+    Parameters
+    ----------
+    network
+        What `ClassAtlas.network` returns.
+
+    Returns
+    -------
+    pandas.DataFrame, pandas.DataFrame
+        Nodes, with ``Id``, ``Label`` and their attributes; edges, with ``Source``, ``Target``, ``Type``, ``Weight`` and
+        their other attributes.
+    """
     nodes = pd.DataFrame([{"Id": name, "Label": name, **values} for name, values in network.nodes(data=True)])
     edges = pd.DataFrame(
         [
@@ -102,16 +122,21 @@ def gephi_tables(network: "nx.Graph[Any]") -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def write_contrast(table: pd.DataFrame, path: Path, name: str) -> None:
-    """Write what `ClassAtlas.contrast` or `profile` returns as .csv, .rnk or .gmt, by the suffix.
+    """Write a contrast as .csv, .rnk or .gmt, depending on the suffix of the file.
 
     Parameters
     ----------
     table
-        One row per feature.
+        What `ClassAtlas.contrast` or `ClassAtlas.profile` returns, one row per feature.
     path
-        File to write, whole or not at all.
+        The file, which is written whole or not at all.
     name
-        Of the gene sets of a .gmt, to which "up" and "down" are added.
+        Name of the gene sets in a .gmt, to which "up" and "down" are added.
+
+    Raises
+    ------
+    ValueError
+        The suffix is another, or a .gmt would hold no gene set.
     """
     check_contrast_path(path)
     suffix = path.suffix.lower()
@@ -123,7 +148,17 @@ def write_contrast(table: pd.DataFrame, path: Path, name: str) -> None:
 
 
 def check_contrast_path(path: Path) -> None:
-    """Refuse a file whose suffix names no format, or that is a folder; make the folder that it goes to."""
+    """Refuse a path with an unknown suffix, or that is a folder; create the folder of the file.
+
+    Raises
+    ------
+    ValueError
+        The suffix is none of .csv, .rnk and .gmt.
+    IsADirectoryError
+        The path is a folder.
+    """
     if path.suffix.lower() not in CONTRAST_SUFFIXES and not path.is_dir():
-        raise ValueError(f"`--out` must end in {', '.join(CONTRAST_SUFFIXES)}; got {path.name}.")
+        raise ValueError(
+            f"`path` must end in {', '.join(CONTRAST_SUFFIXES)}; got {path.name}. Give the file another suffix."
+        )
     check_file(path)

@@ -1,4 +1,4 @@
-"""Whether the codes can be trusted: silent, merged, displaced or outnumbered ones are named."""
+"""Whether each code stands for its class: silent, merged, displaced and outnumbered codes are found and named."""
 
 import numpy as np
 import pandas as pd
@@ -8,9 +8,11 @@ from scipy.spatial.distance import cdist
 from svqvae.atlas.moments import ClassMoments
 from svqvae.wording import list_some
 
-# Codes nearer to each other than this share of the typical distance of a sample to its class mean count as one.
+# Two codes are merged if they are closer than this share of the root mean square distance of samples to their class
+# mean; chosen by hand.
 MERGED = 0.1
-# A code further from its class mean than this many times the typical sample of the class is displaced.
+# A code is displaced if it is farther from its class mean than this many root mean square distances of the samples of
+# its class; chosen by hand: from 1 on, a typical sample stands for the class better than the code does.
 DISPLACED = 1.0
 
 
@@ -25,29 +27,34 @@ def code_health(
     nearest: NDArray[np.int64],
     classes: NDArray[np.generic],
 ) -> pd.DataFrame:
-    """Measure for each class how its code stands to its samples.
+    """Measure for each class whether its code stands for its samples.
 
     Parameters
     ----------
     latents
         Training latents, (n, latent_dim).
     y
-        Class index of each, (n,).
+        Class index of each latent, (n,).
     codes
         (n_classes, latent_dim).
     nearest
         Index of the code nearest to each latent, (n,).
     classes
-        Class labels, (n_classes,).
+        Names of the classes, (n_classes,).
 
     Returns
     -------
     pandas.DataFrame
-        One row per class: ``n_own``, its samples (n_k of the published objective); ``n_foreign``, samples of other
-        classes nearest to its code (m_k); ``is_silent``: its code is nearest to no sample; ``merged_with``: another
-        class with almost the same code, or None; ``displacement``: distance of the code to the mean of its class,
-        in typical distances of its samples to that mean; ``is_displaced``: that is more than 1;
-        ``is_outnumbered``: m_k ≥ n_k, where the published objective has no minimum.
+        One row per class, in the order of `classes`:
+
+        - ``n_own``: its samples, n_k of the published objective;
+        - ``n_foreign``: samples of other classes to which its code is nearest, m_k;
+        - ``is_silent``: its code is nearest to no sample;
+        - ``merged_with``: the class with almost the same code, or None;
+        - ``displacement``: distance of its code to the mean of its latents, over the root mean square distance of its
+          latents to that mean;
+        - ``is_displaced``: the displacement is above 1;
+        - ``is_outnumbered``: m_k ≥ n_k, where the published objective has no minimum.
     """
     moments = ClassMoments(len(codes), latents.shape[1])
     moments.add(latents, y)
@@ -61,7 +68,7 @@ def health_of(
     nearest: NDArray[np.int64],
     classes: NDArray[np.generic],
 ) -> pd.DataFrame:
-    """As `code_health`, from the moments of the latents."""
+    """Measure as `code_health` does, from the moments of the training latents instead of the latents."""
     n_classes = len(codes)
     n_own = np.bincount(y, minlength=n_classes)
     n_foreign = np.bincount(nearest[nearest != y], minlength=n_classes)
@@ -71,7 +78,7 @@ def health_of(
     np.fill_diagonal(between, np.inf)
     partner = between.argmin(1)
     is_merged = between.min(1) <= MERGED * np.sqrt((n_own * radius**2).sum() / len(y))
-    # A class of one sample has no radius; only a code off that sample is displaced.
+    # The radius of a class of one sample is 0: its code is displaced unless it lies on that sample.
     displacement = to_mean / np.maximum(radius, 1e-6 * (1 + np.linalg.norm(codes, axis=1)))
     return pd.DataFrame(
         {
@@ -92,7 +99,7 @@ def health_of(
 
 
 def unknown_health(classes: NDArray[np.generic]) -> pd.DataFrame:
-    """Return the table of `code_health` where no samples are known: 0 samples and None for all that they would tell."""
+    """Return the table of `code_health` for a model without known samples: counts of 0, and None everywhere else."""
     unknown = ("is_silent", "merged_with", "displacement", "is_displaced", "is_outnumbered")
     index = pd.Index(classes, name="class")
     counts = pd.DataFrame(0, index=index, columns=["n_own", "n_foreign"])
@@ -102,25 +109,31 @@ def unknown_health(classes: NDArray[np.generic]) -> pd.DataFrame:
 def _distances_and_radii(
     moments: ClassMoments, codes: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return per class the distance of code and class mean, and the root mean square radius around that mean."""
+    """Return per class the distance of its code to its mean, and the root mean square distance of its samples to it."""
     n = np.maximum(1, moments.counts)
     distances = np.linalg.norm(codes - moments.means, axis=1) * (moments.counts > 0)
     return distances, np.sqrt(moments.squares.sum(1) / n)
 
 
 def describe_health(health: pd.DataFrame) -> str:
-    """Say in one sentence which codes not to trust; empty where all are sound."""
-    # Compared, since what is not known is None.
+    """Name the codes that do not stand for their class in one sentence, or return "" where all do.
+
+    Parameters
+    ----------
+    health
+        What `code_health` returns.
+    """
+    # Compared with True, since None stands for what is not known.
     is_silent, is_displaced, is_outnumbered = (
         health[column].eq(True) for column in ("is_silent", "is_displaced", "is_outnumbered")
     )
-    troubles = {
+    problems = {
         "never the nearest code": health.index[is_silent],
         "almost the same code as another class": health.index[health["merged_with"].notna()],
         "code far from the class mean": health.index[is_displaced],
         "at least as many foreign as own samples": health.index[is_outnumbered & ~is_silent],
     }
-    parts = [f"{trouble}: {list_some(names)}" for trouble, names in troubles.items() if len(names)]
+    parts = [f"{problem}: {list_some(names)}" for problem, names in problems.items() if len(names)]
     if not parts:
         return ""
     return "Some codes do not stand for their class (" + "; ".join(parts) + "). See `model.health_`."

@@ -1,4 +1,4 @@
-"""Counts, means and squares of the samples of each class, gathered part by part."""
+"""Counts, means and sums of squares of the samples of each class, gathered part by part."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from scipy.sparse import csr_array
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-# Rows that are turned into double precision at a time.
+# Rows converted to double precision at a time: a guard for memory, 16 MB at 1,000 dimensions.
 CHUNK = 2048
 
 
 class ClassMoments:
-    """Running moments of classes, in double precision.
+    """Running counts, means and sums of squares of classes, in double precision.
 
-    Parts of the samples are taken together by the formulas of Chan, Golub and LeVeque (Am. Stat. 37:242, 1983), so that
-    the squares are as good as those of a second pass over the samples.
+    Parts of the samples are combined by the formulas of Chan, Golub and LeVeque (Am. Stat. 37:242, 1983), which makes
+    the sums of squares as accurate as those of a second pass over all samples.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class ClassMoments:
     means
         (n_classes, n_dimensions); 0 for a class without samples.
     squares
-        Sum of the squared deviations from the mean of the class, (n_classes, n_dimensions).
+        Sums of squared deviations from the mean of the class, (n_classes, n_dimensions).
 
     Examples
     --------
@@ -48,7 +48,15 @@ class ClassMoments:
         self.squares = np.zeros((n_classes, n_dimensions))
 
     def add(self, rows: NDArray[np.floating], y: Index) -> None:
-        """Add samples, (n, n_dimensions), and the class index of each, (n,)."""
+        """Add samples.
+
+        Parameters
+        ----------
+        rows
+            (n, n_dimensions).
+        y
+            Class index of each row, (n,).
+        """
         for start in range(0, len(rows), CHUNK):
             self._add(rows[start : start + CHUNK].astype(np.float64), y[start : start + CHUNK])
 

@@ -1,9 +1,9 @@
-"""Which classes a signature, or a pair of gene sets, looks like: scores, how unusual they are, ranks.
+"""Which classes a signature, or a pair of gene sets, resembles: scores, how unusual they are, and ranks.
 
-Scores say how a query deviates from the mean of all classes, every class counting once, against how each class does.
-For z-scores, whose 0 means no effect, this takes off what the classes have in common, such as a response to any toxic
-compound, so that it makes no class look similar; for other tables, whose 0 means nothing, there is no other origin.
-A negative score therefore means: on the other side of the mean of all classes.
+A score compares how a query and a class deviate from the mean of all classes, each class counting once. For z-scores,
+whose 0 means no effect, subtracting that mean removes what all classes have in common, such as the response to any
+toxic compound, so that it makes no class look similar. Other tables have no meaningful 0, and the mean of all classes
+is their origin. A negative score means that the query lies on the other side of this mean.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +20,15 @@ from svqvae.files import writing_whole
 from svqvae.wording import list_some
 
 Array = NDArray[np.float64]
-# Called with what is done and what there is in all.
+# Called with the number of steps that are done, and of all.
 OnStep = Callable[[int, int], None]
 
 METHODS = ("code", "profile")
-# From this number of queries on, they are each other's background.
+# Least queries that serve as background for each other; chosen by hand: tau then has steps of about 2.
 MIN_BACKGROUND = 50
-# Queries at a time.
+# Queries written at a time: a guard for memory.
 N_ROWS = 4096
+# The quantiles by which the Connectivity Map summarises over cell lines (Subramanian et al., Cell 171:1437, 2017).
 HIGH, LOW = 0.67, 0.33
 
 
@@ -46,22 +47,29 @@ def rank_classes(
     atlas
         The atlas.
     signatures
-        For "profile": queries × features, in the data's units (log(1 + 10,000 × share of the total) for counts),
-        matched by name; at least 5 must be features of the atlas, and others are left aside. For "code": queries ×
-        latent dimensions, as `SVQVAE.transform` gives them.
+        For the method "profile": queries × features in the data's units (log(1 + 10,000 × share of the total) for
+        counts). Columns are matched by name; at least 5 must be features of the atlas, and all others are ignored. For
+        the method "code": queries × latent dimensions, as `SVQVAE.transform` returns them.
     background
-        Signatures of the same kind for `tau`; None takes the queries themselves where there are at least 50.
+        Signatures of the same kind, to which `tau` compares; None takes the queries themselves if there are at
+        least 50.
     method
-        "profile" compares a signature, scaled as the model scales it, with the decoded code of each class; "code" its
-        latent with the codes. Both are Pearson correlations of what deviates from the mean of all classes.
+        "profile": Pearson correlation of the signature, scaled as the model scales it, and the decoded code of each
+        class. "code": that of the latent and each code. The mean of all classes is subtracted from both sides first.
     top
-        Classes to keep for each query, the best first; None keeps all.
+        Number of classes to keep for each query, those with the highest scores; None keeps all.
 
     Returns
     -------
     pandas.DataFrame
-        ``query``, ``class``, ``rank`` (1 is the most positive score), ``score`` and ``tau``, see `signed_percentiles`;
-        NaN without a background.
+        ``query``, ``class``, ``rank`` (1 for the highest score), ``score`` in [-1, 1], and ``tau`` in [-100, 100], see
+        `signed_percentiles`; NaN without a background.
+
+    Raises
+    ------
+    ValueError
+        Signatures have NaN or infinite cells, too few features of the atlas, one of them twice, or another number of
+        latent dimensions; or the method or `top` is none.
 
     Examples
     --------
@@ -87,28 +95,33 @@ def rank_classes_by_genes(
     top: int | None = None,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Rank the classes of an atlas for sets of genes up and down, by weighted connectivity.
+    """Rank the classes of an atlas for gene sets up and down, by the weighted connectivity score.
 
     Parameters
     ----------
     atlas
         The atlas.
     gene_sets
-        The genes up and the genes down of each query; one of the two may be empty. Queries that share fewer than 5
-        genes a set with the atlas are left out.
+        The genes up and the genes down of each query, by its name; one of the two may be empty. A query with a set that
+        shares fewer than 5 genes with the atlas is left out.
     background
-        Gene sets for `tau`; None draws 1,000 random queries of the same numbers of genes. The genes of real sets move
-        together and those of random ones do not, so that real sets that have nothing to do with the classes come
-        out as more unusual than they are.
+        Gene sets to which `tau` compares; None draws 1,000 random queries with the same numbers of genes. The genes of
+        real sets are correlated and those of random ones are not, so that random sets make real ones that have nothing
+        to do with the classes look more unusual than they are.
     top
-        Classes to keep for each query, the best first; None keeps all.
+        Number of classes to keep for each query, those with the highest scores; None keeps all.
     random_state
         Seed of the random sets.
 
     Returns
     -------
     pandas.DataFrame
-        As `rank_classes`; the scores are those of `svqvae.atlas.enrichment`.
+        As `rank_classes`; the scores are the connectivity scores of `svqvae.atlas.enrichment`.
+
+    Raises
+    ------
+    ValueError
+        Every query is left out, or `top` is no whole number of at least 1.
 
     Examples
     --------
@@ -128,7 +141,7 @@ def rank_classes_by_genes(
 
 
 def correlations(rows: NDArray[np.floating], points: NDArray[np.floating]) -> Array:
-    """Return the Pearson correlation of rows and points after the mean of the points is taken off both.
+    """Return the Pearson correlation of rows and points after the mean of the points is subtracted from both.
 
     Parameters
     ----------
@@ -139,7 +152,13 @@ def correlations(rows: NDArray[np.floating], points: NDArray[np.floating]) -> Ar
 
     Returns
     -------
-    (n, n_classes) array; 0 where a row or a point does not vary
+    (n, n_classes) array
+        In [-1, 1]; 0 for a row or a point that does not vary.
+
+    Raises
+    ------
+    ValueError
+        Rows have NaN or infinite cells.
     """
     if not np.isfinite(rows).all():
         raise ValueError(
@@ -158,7 +177,21 @@ def gene_set_scores(
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> tuple[Array, Array]:
-    """Return connectivity and tau of each query to each class, (n, n_classes) each, for indices of features."""
+    """Return the connectivity scores and taus of queries with all classes, (n, n_classes) each.
+
+    Parameters
+    ----------
+    atlas
+        The atlas.
+    members
+        For each of the n queries, by its name, the indices of its features up and of its features down.
+    background
+        Queries in the same form to which `tau` compares; None draws random queries of the same sizes.
+    seed
+        Seed of the random queries.
+    on_step
+        Called as ``on_step(done, n)`` after each query.
+    """
     ranked = RankedFeatures(atlas.decoded - atlas.decoded.mean(0, dtype=np.float64))
     drawn = RandomSets(ranked, N_RANDOM, seed)
     others = None if background is None else np.stack([ranked.connectivity(*pair) for pair in background.values()])
@@ -174,7 +207,17 @@ def gene_set_scores(
 
 
 def tau(scores: Array, background: Array | None) -> Array:
-    """Return `signed_percentiles` against a background, or against the queries where they are enough, else NaN."""
+    """Return the `signed_percentiles` of scores, (n, n_classes).
+
+    The background is the given one, or the queries themselves if there are at least 50; otherwise tau is NaN.
+
+    Parameters
+    ----------
+    scores
+        (n, n_classes).
+    background
+        Scores of other queries for the same classes, (n_background, n_classes), or None.
+    """
     if background is not None:
         return signed_percentiles(scores, background)
     if len(scores) < MIN_BACKGROUND:
@@ -183,21 +226,27 @@ def tau(scores: Array, background: Array | None) -> Array:
 
 
 def signed_percentiles(scores: Array, background: Array, *, is_own: bool = False) -> Array:
-    r"""Return tau, the sign of a score times the percentage of the background that is closer to 0.
+    r"""Return tau: the percentage of the background scores that are closer to 0, with the sign of the score.
 
     .. math:: \tau_{qk} = 100 \, \mathrm{sign}(s_{qk}) \, \frac{1}{N} \sum_{i=1}^{N} [\, |s_{ik}| < |s_{qk}| \,]
 
-    after Subramanian et al. (Cell 171:1437, 2017), who compare absolute scores of either sign. They first divide scores
-    by their mean for the cell line and type of perturbagen; scores against one atlas are on one scale and are not.
+    for the score :math:`s_{qk}` of query q with class k and the scores :math:`s_{ik}` of N background queries, after
+    Subramanian et al. (Cell 171:1437, 2017). They first divide scores by their mean for the cell line and type of
+    perturbagen; that is not done here, since all scores with one atlas are on one scale.
 
     Parameters
     ----------
     scores
         (n, n_classes).
     background
-        Scores of other queries against the same classes, (N, n_classes).
+        Scores of other queries for the same classes, (N, n_classes).
     is_own
-        Whether the background is the queries themselves; then each is left out of its own.
+        Whether the background is the queries themselves, so that each query is to be left out of its own background.
+
+    Raises
+    ------
+    ValueError
+        There is no background query.
 
     Examples
     --------
@@ -208,7 +257,7 @@ def signed_percentiles(scores: Array, background: Array, *, is_own: bool = False
     if n < 1:
         raise ValueError("`background` must hold other queries; got none. Leave it out, or give more.")
     sorted_sizes = np.sort(np.abs(background), axis=0)
-    # A score is not smaller than itself, so that only the number has to leave it out.
+    # A score is not smaller than itself, so that leaving it out changes n alone.
     smaller = [np.searchsorted(sorted_sizes[:, k], np.abs(scores[:, k])) for k in range(scores.shape[1])]
     return np.asarray(100 * np.sign(scores) * np.column_stack(smaller) / n)
 
@@ -216,7 +265,24 @@ def signed_percentiles(scores: Array, background: Array, *, is_own: bool = False
 def ranking(
     names: Sequence[str], classes: NDArray[np.generic], scores: Array, percentiles: Array, top: int | None = None
 ) -> pd.DataFrame:
-    """Return one row per query and class, the classes of a query from the most positive score to the most negative."""
+    """Return one row per query and class, the classes of each query by descending score.
+
+    Parameters
+    ----------
+    names
+        Names of the queries, (n,).
+    classes
+        Names of the classes, (n_classes,).
+    scores, percentiles
+        Scores and taus, (n, n_classes).
+    top
+        Number of classes to keep for each query; None keeps all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``query``, ``class``, ``rank`` from 1, ``score`` and ``tau``.
+    """
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     n_kept = order.shape[1]
     return pd.DataFrame(
@@ -239,12 +305,22 @@ def write_ranking(
     top: int | None = None,
     on_step: OnStep | None = None,
 ) -> None:
-    """Write `ranking` as a CSV file, a block of queries at a time, whole or not at all."""
+    """Write `ranking` as a CSV file, a block of queries at a time.
+
+    Parameters
+    ----------
+    path
+        The file, which is written whole or not at all.
+    names, classes, scores, percentiles, top
+        As in `ranking`.
+    on_step
+        Called as ``on_step(done, n)`` after each block, with numbers of queries.
+    """
     with writing_whole(path) as file:
         for start in range(0, len(names), N_ROWS):
             block = slice(start, start + N_ROWS)
             table = ranking(names[block], classes, scores[block], percentiles[block], top)
-            # Six digits are more than a score has; a column formatted by numpy costs a fraction of `float_format`.
+            # Rounding takes a fraction of the time of `float_format`, and no score is certain to six digits.
             file.write(table.round({"score": 6, "tau": 3}).to_csv(index=False, header=start == 0).encode())
             if on_step is not None:
                 on_step(min(start + N_ROWS, len(names)), len(names))
@@ -257,14 +333,25 @@ def summarise(
     percentiles: Array,
     top: int | None = None,
 ) -> pd.DataFrame:
-    """Summarise the scores of the queries of each group.
+    """Summarise the scores of the queries of each group, such as a cell line.
+
+    Parameters
+    ----------
+    groups
+        Group of each query, (n,).
+    classes
+        Names of the classes, (n_classes,).
+    scores, percentiles
+        Scores and taus, (n, n_classes).
+    top
+        Number of classes to keep for each group; None keeps all.
 
     Returns
     -------
     pandas.DataFrame
-        ``group``, ``class``, ``rank`` (by `quantile`), ``mean`` of the scores, ``quantile``: the 67th or the 33rd
-        percentile of the scores, whichever is farther from 0, as the Connectivity Map summarises over cell lines;
-        ``tau``, the same of tau; and ``n``, the queries of the group.
+        One row per group and class, the groups in the order of their first queries: ``group``; ``class``; ``rank``, by
+        ``quantile``; ``mean`` of the scores; ``quantile``, the `maximum_quantile` of the scores; ``tau``, that of the
+        taus; and ``n``, the number of queries of the group.
     """
     codes, names = pd.factorize(pd.Series(groups, dtype=object), sort=False)
     parts = []
@@ -280,18 +367,48 @@ def summarise(
 
 
 def maximum_quantile(values: Array) -> Array:
-    """Return the 67th or the 33rd percentile over rows, (n_columns,), whichever is farther from 0."""
+    """Return the 67th or the 33rd percentile of each column, whichever is farther from 0, (n_columns,).
+
+    So the Connectivity Map summarises scores over cell lines (Subramanian et al., Cell 171:1437, 2017).
+
+    Parameters
+    ----------
+    values
+        (n, n_columns).
+
+    Examples
+    --------
+    >>> maximum_quantile(np.array([[0.0, 0.0], [-1.0, 1.0], [-3.0, 3.0]])).round(2).tolist()
+    [-1.68, 1.68]
+    """
     high, low = np.quantile(values, HIGH, axis=0), np.quantile(values, LOW, axis=0)
     return np.asarray(np.where(np.abs(high) >= np.abs(low), high, low))
 
 
 def match_signatures(feature_names: Sequence[str], known: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Return where the features of signatures stand, and where the same stand in the atlas.
+    """Return the positions in signatures of the features that they share with the atlas, and those in the atlas.
+
+    Parameters
+    ----------
+    feature_names
+        Features of the signatures, (n_columns,).
+    known
+        Features of the atlas, (n_features,).
+
+    Returns
+    -------
+    list of int, list of int
+        Positions of the shared features in both, in the order of the atlas.
 
     Raises
     ------
     ValueError
-        Where fewer than 5 are features of the atlas, or a feature stands twice.
+        Fewer than 5 features are shared (or fewer than all of an atlas with less), or one stands twice.
+
+    Examples
+    --------
+    >>> match_signatures(["c", "x", "a", "b"], ["a", "b", "c"])
+    ([2, 3, 0], [0, 1, 2])
     """
     index = pd.Index([str(name) for name in feature_names])
     repeated = [name for name in index[index.duplicated()].unique() if name in set(known)]
@@ -309,18 +426,31 @@ def match_signatures(feature_names: Sequence[str], known: Sequence[str]) -> tupl
 
 
 def check_top(top: int | None) -> None:
-    """Refuse a number of classes to keep that keeps none."""
+    """Refuse a number of classes to keep that is no whole number of at least 1.
+
+    Raises
+    ------
+    ValueError
+        `top` is neither None nor such a number.
+    """
     if top is not None and (isinstance(top, bool) or not isinstance(top, int | np.integer) or top < 1):
-        raise ValueError(f"`top` must be a whole number of at least 1; got {top!r}.")
+        raise ValueError(f"`top` must be a whole number of at least 1; got {top!r}. Give None to keep all classes.")
 
 
 def check_method(method: str) -> None:
-    """Refuse a method that is none."""
+    """Refuse an unknown method.
+
+    Raises
+    ------
+    ValueError
+        The method is none of `METHODS`.
+    """
     if method not in METHODS:
         raise ValueError(f"`method` must be 'code' or 'profile'; got {method!r}.")
 
 
 def _scores(atlas: ClassAtlas, table: pd.DataFrame, method: str) -> Array:
+    """Return the score of each row of a table with each class, (n, n_classes)."""
     check_method(method)
     values = table.to_numpy(dtype=np.float64)
     if method == "profile":
@@ -336,7 +466,7 @@ def _scores(atlas: ClassAtlas, table: pd.DataFrame, method: str) -> Array:
 
 
 def _directions(deviations: NDArray[np.floating]) -> Array:
-    """Return rows less their own mean, at length 1; 0 where a row does not vary."""
+    """Return rows, less their own mean, scaled to length 1; 0 for a row that does not vary."""
     rows = deviations - deviations.mean(1, keepdims=True)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0))

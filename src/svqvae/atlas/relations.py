@@ -1,7 +1,7 @@
-"""How classes are alike: nearest classes, network, and pairs closer than chance, each with how sure that is.
+"""Which classes are alike: nearest classes, network, and pairs closer than chance, each with its support.
 
-Support is how often a relation would return in a second study of the same sizes, see `svqvae.atlas.space.Space`; refit
-support is how often it returns in other fits of the same samples.
+The support of a relation is the share of simulated studies of the same sizes that find it again, see
+`svqvae.atlas.space.Space.resample`; its refit support is the share of other fits of the same samples that find it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,20 +17,36 @@ from svqvae.atlas.space import OnResample, Space, lengths_without_chance
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Index = NDArray[np.int64]
-# Nearest classes whose mean distance makes up the hubness of a class.
+# Nearest classes over which the hubness of a class is averaged; chosen by hand.
 N_HUB = 5
-# Communities cost much more than edges, and a hundred resamples tell their support to 0.05.
+# Resamples for the support of communities, which take much longer to find than edges: a standard error of at most 0.05.
 N_COMMUNITY_RESAMPLES = 100
-# Classes among which closeness can be told from chance, and draws kept of all pairs together.
-MIN_CLASSES, MAX_NULL = 4, 5_000_000
+# Least classes for a test of closeness: deviations from the mean sum to 0, so that those of 2 classes are opposite, and
+# the angles between those of 3 follow from their lengths.
+MIN_CLASSES = 4
+# Most values of the null distribution that are kept: a guard for memory, 40 MB in double precision.
+MAX_NULL = 5_000_000
 
 
 def nearest_partners(dissimilarities: Array, k: int, is_hubness_aware: bool = False) -> Index:
-    """Return the k nearest classes of each, nearest first, (n_classes, k).
+    """Return the indices of the k nearest classes of each class, nearest first, (n_classes, k).
 
-    Hubness-aware, a dissimilarity counts less the mean of those to the nearest classes of both sides, so that a class
-    that is near to everything is nobody's nearest for that alone (the cross-domain similarity local scaling of Conneau
-    et al., arXiv:1710.04087).
+    Parameters
+    ----------
+    dissimilarities
+        (n_classes, n_classes).
+    k
+        Number of nearest classes, less than the classes.
+    is_hubness_aware
+        Whether each dissimilarity is reduced by the average dissimilarity of the two classes to their nearest classes,
+        so that a class in the middle of all others is not the nearest of many just for that (cross-domain similarity
+        local scaling, Conneau et al., arXiv:1710.04087).
+
+    Examples
+    --------
+    >>> gaps = np.abs(np.subtract.outer([0.0, 1.0, 3.0], [0.0, 1.0, 3.0]))
+    >>> nearest_partners(gaps, 1)[:, 0].tolist()
+    [1, 0, 1]
     """
     values = dissimilarities + np.diag(np.full(len(dissimilarities), np.inf))
     if is_hubness_aware:
@@ -40,7 +56,17 @@ def nearest_partners(dissimilarities: Array, k: int, is_hubness_aware: bool = Fa
 
 
 def nearest_support(partners: Index, drawn: Iterable[Array], is_hubness_aware: bool) -> Array:
-    """Return how often each of the k nearest classes is the nearest, (n_classes, k); NaN if nothing was drawn."""
+    """Return in which share of resamples each of the k nearest classes is the nearest, (n_classes, k).
+
+    Parameters
+    ----------
+    partners
+        Indices of the k nearest classes of each class, (n_classes, k).
+    drawn
+        Dissimilarities of each resample, (n_classes, n_classes); where there are none, all support is NaN.
+    is_hubness_aware
+        As in `nearest_partners`.
+    """
     hits, n_drawn = np.zeros((len(partners), len(partners))), 0
     own = np.arange(len(partners))[:, None]
     for values in drawn:
@@ -50,7 +76,10 @@ def nearest_support(partners: Index, drawn: Iterable[Array], is_hubness_aware: b
 
 
 def edges(dissimilarities: Array, k: int, is_mutual: bool) -> Flags:
-    """Return which pairs are joined, (n_classes, n_classes), symmetric: k nearest of both sides, or of one."""
+    """Return which pairs of classes are joined, (n_classes, n_classes), symmetric.
+
+    Two classes are joined if each is among the k nearest of the other or, where `is_mutual` is False, if one is.
+    """
     n = len(dissimilarities)
     chosen = np.zeros((n, n), dtype=bool)
     np.put_along_axis(chosen, nearest_partners(dissimilarities, k), True, axis=1)
@@ -58,15 +87,15 @@ def edges(dissimilarities: Array, k: int, is_mutual: bool) -> Flags:
 
 
 def similarities(space: Space) -> Array:
-    """Return the cosine of each two classes' deviations from the mean of all samples, (n_classes, n_classes).
+    """Return the cosines between the deviations of classes from the mean of all samples, (n_classes, n_classes).
 
-    In the metric's coordinates, and with what chance adds to the lengths taken off.
+    Deviations are taken in the coordinates of the metric, and their lengths are corrected for sampling errors.
     """
     return _cosines(space, space.seen, space.noise)
 
 
 def _cosines(space: Space, seen: Array, noise: Array) -> Array:
-    """Return the cosines of points' deviations from the mean of all samples, (n_classes, n_classes)."""
+    """Return the cosines between the deviations of points from their weighted mean, (n_classes, n_classes)."""
     deviations = seen - (space.counts / space.counts.sum()) @ seen
     gram = deviations @ deviations.T
     lengths = lengths_without_chance(np.diag(gram), noise)
@@ -76,35 +105,51 @@ def _cosines(space: Space, seen: Array, noise: Array) -> Array:
 
 
 def closer_than_chance(space: Space, n_permutations: int, seed: int, on_resample: OnResample | None = None) -> Array:
-    """Return for each pair the p-value of being closer than two unrelated classes of their sizes.
+    """Test for each pair whether it is closer than two unrelated classes of the same sizes.
 
-    What is compared is the cosine of the two classes' deviations from the mean of all samples, in the metric's
-    coordinates: it is large where both deviate in the same direction. Two classes near the middle are near each other
-    without that. First, chance is what it would be were the samples dealt to the classes at random: how many samples a
-    class would get from each is drawn by permuting labels, and their means with the errors of so many samples. That
-    puts pairs on one scale. But unrelated classes deviate further than dealt ones, and in fewer directions, so that
-    many a pair of them lies outside of that scale on either side. Therefore chance is widened, where need be, until the
-    pairs below its middle, which deviate in opposite directions, lie as they would by chance (an empirical null after
-    Efron, JASA 99:96, 2004).
+    The statistic is the cosine between the deviations of the two classes from the mean of all samples, in the
+    coordinates of the metric. It is large if both classes deviate in the same direction; a small distance is not
+    enough, since any two classes close to the overall mean are close to each other.
+
+    The null distribution is found in two steps:
+
+    1. Labels are permuted. A permutation gives each class a mixture of samples of all classes; its mean is computed
+       from the means of these and a sampling error, without the samples. The statistic of each pair is standardised by
+       its mean and standard deviation over permutations, and the null values of all pairs are pooled.
+    2. Unrelated classes deviate more than such mixtures, and in fewer directions, so that their statistics scatter more
+       widely to both sides. If the pairs with negative values, which deviate in opposite directions, scatter more
+       widely than their null, all statistics are divided by the ratio of the two medians (an empirical null, after
+       Efron, J. Am. Stat. Assoc. 99:96, 2004).
 
     Parameters
     ----------
     space
         At least 4 classes with known spread.
     n_permutations
-        Number of permutations.
-    seed, on_resample
-        As in `Space.resample`.
+        Number of permutations, at least 1.
+    seed
+        Seed of the permutations and sampling errors.
+    on_resample
+        Called as ``on_resample(done, n_permutations)`` after each permutation.
 
     Returns
     -------
-    (n_classes, n_classes) array, symmetric, 1 on the diagonal
+    (n_classes, n_classes) array
+        p-values, symmetric, 1 on the diagonal.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than 4 classes, no permutations, or the spread within classes is not known.
     """
     counts, n_classes = space.counts, len(space.counts)
     if n_classes < MIN_CLASSES:
-        raise ValueError(f"`pairs` must have at least {MIN_CLASSES} classes to tell chance from; got {n_classes}.")
+        raise ValueError(
+            f"`atlas` must have at least {MIN_CLASSES} classes to tell closeness from chance; got {n_classes}. Look at "
+            "their distances instead."
+        )
     if n_permutations < 1:
-        raise ValueError(f"`n_permutations` must be at least 1; got {n_permutations}.")
+        raise ValueError(f"`n_permutations` must be at least 1; got {n_permutations}. Use 1000, say.")
     rng = np.random.default_rng(seed)
     upper, none = np.triu_indices(n_classes, 1), np.zeros(n_classes)
     labels = np.repeat(np.arange(n_classes), counts)
@@ -129,7 +174,21 @@ def closer_than_chance(space: Space, n_permutations: int, seed: int, on_resample
 
 
 def control_false_discoveries(p: Array) -> Array:
-    """Return q-values after Benjamini and Hochberg (1995) for the pairs of a symmetric matrix of p-values."""
+    """Return the q-value of each pair of classes, (n_classes, n_classes), symmetric, 1 on the diagonal.
+
+    Adjusted p-values after Benjamini and Hochberg (J. R. Stat. Soc. B 57:289, 1995) over all pairs.
+
+    Parameters
+    ----------
+    p
+        p-values, (n_classes, n_classes), symmetric.
+
+    Examples
+    --------
+    >>> p = np.array([[1.0, 0.01, 0.04], [0.01, 1.0, 0.9], [0.04, 0.9, 1.0]])
+    >>> control_false_discoveries(p)[0].round(2).tolist()
+    [1.0, 0.03, 0.06]
+    """
     upper = np.triu_indices(len(p), 1)
     q = np.ones_like(p)
     if len(upper[0]):
@@ -140,8 +199,23 @@ def control_false_discoveries(p: Array) -> Array:
 def build_network(names: tuple[str, ...], dissimilarities: Array, joined: Flags, seed: int) -> "nx.Graph[Any]":
     """Return the network of joined classes.
 
-    Nodes carry ``community``, found by the method of Louvain on the weights. Edges carry ``distance`` and
-    ``weight`` = exp(-(d / median d over all pairs)²): 1 for the same place, 0.37 for a pair as far apart as most.
+    Parameters
+    ----------
+    names
+        Names of the classes, (n_classes,).
+    dissimilarities
+        (n_classes, n_classes); those below 0 count as 0.
+    joined
+        Which pairs are joined, (n_classes, n_classes).
+    seed
+        Seed of the method of Louvain.
+
+    Returns
+    -------
+    networkx.Graph
+        Nodes have a ``community``, found by the method of Louvain (Blondel et al., J. Stat. Mech. P10008, 2008) on the
+        weights. Edges have a ``distance`` d and a ``weight`` exp(-(d / median d over all pairs)²): 1 for a pair without
+        distance, 0.37 for a pair at the median.
     """
     graph: nx.Graph[Any] = nx.Graph()
     graph.add_nodes_from(names)
@@ -168,7 +242,23 @@ def network_with_support(
     on_resample: OnResample | None,
     refits: Sequence[Array] = (),
 ) -> "nx.Graph[Any]":
-    """Return the network of classes, with the support of each edge and of each class's community."""
+    """Return the network of classes, with the support of each edge and of the community of each class.
+
+    Parameters
+    ----------
+    space
+        The classes under a metric.
+    names
+        Names of the classes, (n_classes,).
+    k
+        Nearest classes that are joined; all other classes where there are fewer.
+    is_mutual
+        As in `edges`.
+    n_resamples, seed, on_resample
+        As in `Space.resample`.
+    refits
+        Dissimilarities of other fits, (n_classes, n_classes) each.
+    """
     k = min(k, len(names) - 1)
     values = space.dissimilarities()
     graph = build_network(names, values, edges(values, k, is_mutual), seed)
@@ -188,7 +278,7 @@ def _add_support(
     seed: int,
     title: str,
 ) -> None:
-    """Write into a network how often its edges and communities return among dissimilarities drawn anew."""
+    """Add to a network the share of resamples, or of refits, that find its edges and communities again."""
     hits, together, n_drawn = np.zeros((len(names), len(names))), np.zeros((len(names), len(names))), 0
     for values in drawn:
         joined = edges(values, k, is_mutual)
@@ -216,6 +306,6 @@ def _labels(graph: "nx.Graph[Any]", names: tuple[str, ...]) -> Index:
 
 
 def communities(graph: "nx.Graph[Any]", seed: int) -> list[set[str]]:
-    """Return the communities by the method of Louvain, the largest first."""
+    """Return the communities of a network by the method of Louvain on its weights, the largest first."""
     found = nx.community.louvain_communities(graph, weight="weight", seed=seed)
     return sorted(found, key=lambda members: (-len(members), min(members)))

@@ -1,4 +1,4 @@
-"""Profiles of rare classes, drawn toward those of all classes by as much as chance moves them."""
+"""Class profiles by empirical Bayes: the fewer samples a class has, the closer to the mean of all classes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,26 +7,38 @@ Array = NDArray[np.float64]
 
 
 def shrink(found: NDArray[np.floating], variances: Array, parents: tuple[str, ...] = ()) -> tuple[Array, Array]:
-    """Draw the mean of each class toward a center, and return how much of its own each class keeps.
+    """Shrink the mean of each class toward the mean of its group, the more the noisier it is.
 
-    Empirical Bayes: true means are taken to lie around the center with variance τ², those found around the true ones
-    with the variance v_k of a mean of n_k samples. The best guess is center + (found - center) τ² / (τ² + v_k). τ² is
-    found by the method of moments over the classes of a parent (DerSimonian and Laird, 1986), all features together.
+    Empirical Bayes: the true means of a group of classes are taken to scatter around a center with variance τ², and the
+    observed mean of class k to scatter around its true mean with variance v_k, that of a mean of n_k samples. Given
+    the observed mean, the true one is expected at
+
+        center + (observed - center) · τ² / (τ² + v_k).
+
+    τ² and v_k are averages over features. τ² is estimated for each group by the method of moments of DerSimonian and
+    Laird (Control. Clin. Trials 7:177, 1986), repeated with weights 1 / (τ² + v_k).
 
     Parameters
     ----------
     found
-        Means found, (n_classes, n_features).
+        Observed means, (n_classes, n_features).
     variances
-        Variance of each feature of each mean, (n_classes, n_features).
+        Variance of each feature of each observed mean, (n_classes, n_features).
     parents
-        The group of each class, (n_classes,), or empty: all are one group. A class that is alone in its group is drawn
-        toward the mean of all.
+        Group of each class, (n_classes,); if empty, all classes are one group. A class that is alone in its group is
+        shrunk toward the mean of all classes.
 
     Returns
     -------
     (n_classes, n_features) array and (n_classes,) array
-        The means drawn, and the weights τ² / (τ² + v_k).
+        The shrunk means, and the weights τ² / (τ² + v_k), 0 to 1, that each class gives to its own mean.
+
+    Examples
+    --------
+    >>> found = np.array([[-3.0, 3.0], [1.0, -1.0], [2.0, -2.0]])
+    >>> shrunk, weights = shrink(found, np.array([[100.0, 100.0], [0.1, 0.1], [0.1, 0.1]]))
+    >>> weights.round(2).tolist()
+    [0.0, 0.64, 0.64]
     """
     points: Array = np.asarray(found, dtype=np.float64)
     v = variances.mean(1)
@@ -42,9 +54,10 @@ def shrink(found: NDArray[np.floating], variances: Array, parents: tuple[str, ..
 
 
 def _center(points: Array, v: Array) -> tuple[Array, float]:
-    """Return the weighted mean of the points, and the variance of the true ones around it per feature."""
+    """Return the weighted mean of the points, and τ², the variance of the true points around it per feature."""
     between = float(points.var(0).mean())
     center = points.mean(0)
+    # The number of rounds is chosen by hand.
     for _ in range(20):
         weights = 1 / np.maximum(between + v, 1e-300)
         weights /= weights.sum()

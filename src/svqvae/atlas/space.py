@@ -1,8 +1,8 @@
-"""Classes as points seen through a metric, without what chance adds to their distances.
+"""Classes as points under a metric, their distances corrected for the sampling error of class means.
 
-The mean of a class of few samples lies off the true one in every dimension, which makes rare classes look far from all
-others. Distances are therefore corrected: what chance adds to a squared distance is known from how samples spread
-around their class and from their number, and is taken off.
+The mean of few samples deviates from the true mean in every dimension, so that rare classes look far from all others.
+How much this adds to a squared distance on average follows from how samples spread around their class and from their
+number. It is subtracted.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,35 +15,53 @@ from svqvae.atlas.spread import Spread, Whitening
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 METRICS = ("mahalanobis", "euclidean", "cosine", "correlation")
-# Called with the resamples done and in all.
+# Called with the number of resamples that are done, and of all.
 OnResample = Callable[[int, int], None]
 
-# Least share of a squared length that is left after what chance adds is taken off.
+# Least share of a squared length that the correction leaves, so that cosines are not divided by almost nothing; chosen
+# by hand.
 LEAST_LENGTH = 0.1
 
 
 def check_metric(metric: str) -> None:
-    """Refuse a metric that there is not."""
+    """Refuse an unknown metric.
+
+    Raises
+    ------
+    ValueError
+        The metric is none of `METRICS`.
+    """
     if metric not in METRICS:
         raise ValueError(f"`metric` must be one of {', '.join(map(repr, METRICS))}; got {metric!r}.")
 
 
 class Space:
-    """The classes as points, with what is known of their errors, seen through a metric.
+    """The classes as points under a metric, with the sampling errors of their positions.
 
     Parameters
     ----------
     points
         One row per class, (n_classes, n_dimensions).
     metric
-        "mahalanobis": Euclidean where the covariance within classes is the identity. "euclidean". "cosine": 1 - cosine
-        similarity. "correlation": 1 - Pearson correlation over the dimensions.
+        "mahalanobis": Euclidean distance after whitening the covariance within classes. "euclidean". "cosine":
+        1 - cosine similarity. "correlation": 1 - Pearson correlation over the dimensions.
     spread
-        How samples spread around their class, or None where it is not known; then nothing is corrected.
+        How samples spread around their class; where it is None, nothing is corrected.
     counts
         Samples per class, (n_classes,).
     is_corrected
-        Whether what chance adds to distances is taken off.
+        Whether the average effect of sampling errors is subtracted from squared distances and lengths.
+
+    Raises
+    ------
+    ValueError
+        The metric is unknown, or it is "mahalanobis" and there is no spread.
+
+    Examples
+    --------
+    >>> space = Space(np.array([[0.0, 0.0], [3.0, 4.0]]), "euclidean", None, np.array([5, 5]), is_corrected=True)
+    >>> space.dissimilarities().tolist()
+    [[0.0, 5.0], [5.0, 0.0]]
     """
 
     def __init__(
@@ -52,8 +70,8 @@ class Space:
         check_metric(metric)
         if metric == "mahalanobis" and spread is None:
             raise ValueError(
-                "`metric` 'mahalanobis' must have the spread of samples around their class, which this atlas lacks; "
-                "use 'euclidean', 'cosine' or 'correlation'."
+                "`metric` must be 'euclidean', 'cosine' or 'correlation' where the spread of samples around their "
+                "class is not known; got 'mahalanobis'. Choose one of these, or fit the model on samples."
             )
         self.points, self.metric, self.spread, self.counts = points.astype(np.float64), metric, spread, counts
         self.whitening = Whitening(spread) if metric == "mahalanobis" and spread is not None else None
@@ -61,7 +79,7 @@ class Space:
         self.seen = self.see(self.points)
 
     def see(self, rows: NDArray[np.floating]) -> Array:
-        """Return rows in coordinates in which the metric is a Euclidean distance or an angle."""
+        """Return rows, (n, n_dimensions), in coordinates in which the metric is a Euclidean distance or an angle."""
         if self.whitening is not None:
             return self.whitening(rows)
         if self.metric == "correlation":
@@ -69,9 +87,19 @@ class Space:
         return np.asarray(rows, dtype=np.float64)
 
     def dissimilarities(self, seen: Array | None = None, n_errors: int = 1) -> Array:
-        """Return the corrected dissimilarity of each pair, (n_classes, n_classes), below 0 where chance adds less.
+        """Return the corrected dissimilarity of each pair of classes.
 
-        `seen` holds the points in the metric's coordinates, and `n_errors` says how many times chance has moved them.
+        Parameters
+        ----------
+        seen
+            Points in the metric's coordinates, (n_classes, n_dimensions); None takes those of the space.
+        n_errors
+            Number of independent sampling errors that each point contains.
+
+        Returns
+        -------
+        (n_classes, n_classes) array
+            Symmetric, 0 on the diagonal. A pair that is closer than sampling errors alone would put it is below 0.
         """
         seen = self.seen if seen is None else seen
         gram, noise = seen @ seen.T, n_errors * self.noise
@@ -87,28 +115,42 @@ class Space:
         return np.asarray(values)
 
     def resample(self, n: int, seed: int, on_resample: OnResample | None = None) -> Iterator[Array]:
-        """Yield the dissimilarities in n second studies of the same sizes.
+        """Yield the dissimilarities, (n_classes, n_classes), of n simulated studies with the same class sizes.
 
-        What separates the class means of two studies are the errors of both, so class means are drawn anew with twice
-        the variance that the classes' sizes give them; in closed form, no sample is touched. Yields nothing where the
-        spread within classes, from which they are drawn, is not known.
+        The class means of two studies differ by the sampling errors of both. Class means are therefore drawn around the
+        observed ones with twice the variance that their class sizes give, from normal distributions; the samples are
+        not needed. Nothing is yielded where the spread within classes is not known.
+
+        Parameters
+        ----------
+        n
+            Number of resamples.
+        seed
+            Seed of the draws.
+        on_resample
+            Called as ``on_resample(done, n)`` after each.
+
+        Raises
+        ------
+        ValueError
+            `n` is no whole number of at least 0.
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise ValueError(f"`n_resamples` must be a whole number of at least 0; got {n!r}.")
         rng = np.random.default_rng(seed)
         for number in range(n if self.spread is not None else 0):
-            # The errors of both studies, on points that already hold those of the first.
+            # Two errors are added to points that already contain their own, which makes three.
             drawn = self.points + np.sqrt(2) * self.draw_errors(rng)
             yield self.dissimilarities(self.see(drawn), n_errors=3)
             if on_resample is not None:
                 on_resample(number + 1, n)
 
     def draw_errors(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return errors of the class means, (n_classes, n_dimensions)."""
+        """Draw one sampling error for each class mean, (n_classes, n_dimensions)."""
         return self._known_spread().draw_errors(self.counts, rng)
 
     def error_lengths(self) -> Array:
-        """Return the squared length that the error of each class mean has on average, (n_classes,)."""
+        """Return the expected squared length, under the metric, of the error of each class mean, (n_classes,)."""
         spread = self._known_spread()
         if self.whitening is not None:
             norms = self.whitening.unit_norms()
@@ -121,12 +163,25 @@ class Space:
     def _known_spread(self) -> Spread:
         if self.spread is None:
             raise ValueError(
-                "The atlas must know how samples spread around their class to tell chance from; this one does not: it "
-                "had no two unlike samples of a class. Fit the model on samples, or import it with samples."
+                "`spread` must be known to tell relations from chance; got None, since no class has two samples that "
+                "differ. Fit the model on samples, or import it with samples."
             )
         return self.spread
 
 
 def lengths_without_chance(squares: Array, noise: Array) -> Array:
-    """Return the roots of squared lengths less what chance adds, a tenth of the square at least."""
+    """Return corrected lengths: the roots of squared lengths less the noise, but of a tenth of each square at least.
+
+    Parameters
+    ----------
+    squares
+        Squared lengths, (n_classes,).
+    noise
+        What sampling errors add to each on average, (n_classes,).
+
+    Examples
+    --------
+    >>> lengths_without_chance(np.array([25.0, 10.0]), np.array([9.0, 12.0])).tolist()
+    [4.0, 1.0]
+    """
     return np.asarray(np.sqrt(np.maximum(squares - noise, np.maximum(LEAST_LENGTH * squares, 1e-300))))

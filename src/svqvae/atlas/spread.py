@@ -1,4 +1,4 @@
-"""How samples spread around their class: what makes class means uncertain, and what a distance is worth."""
+"""How samples spread around their class mean: covariances within classes, errors of class means, whitening."""
 
 from dataclasses import dataclass
 
@@ -11,29 +11,34 @@ from svqvae.atlas.moments import CHUNK, ClassMoments
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-# Correlated directions kept, and cells of the table from which they are found; more samples are thinned out evenly.
-MAX_RANK, MAX_CELLS = 128, 20_000_000
-# Share of the mean variance in that of a feature, so that features that hardly vary do not rule a distance.
+# Directions of correlation that are kept; chosen by hand.
+MAX_RANK = 128
+# Cells of the table from which correlations are estimated: a guard for memory, 80 MB in single precision. Of more rows,
+# a random subset is used.
+MAX_CELLS = 20_000_000
+# Weight of the mean variance of all features in the variance of each, so that features that hardly vary do not dominate
+# a distance; chosen by hand.
 FLOOR = 0.1
-# Least share of a feature's variance that is independent of all other features.
+# Least share of a feature's variance that is independent of all other features, by whose root whitening divides; chosen
+# by hand.
 ALONE = 1e-3
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The covariance of the samples of each class: own standard deviations, correlations common to all classes.
+    """The covariance within each class: standard deviations of its own, and correlations that all classes share.
 
-    That of class k is diag(s_k) R diag(s_k) with s_k its standard deviations and R = F Fᵀ + diag(r), of unit diagonal,
-    F the factors and r the rest.
+    The covariance of class k is diag(s_k) R diag(s_k), where s_k holds the standard deviations of the class and
+    R = F Fᵀ + diag(r) is the shared correlation matrix, with ones on its diagonal.
 
     Attributes
     ----------
     deviations
-        s, (n_classes, n_dimensions).
+        Standard deviations s, (n_classes, n_dimensions).
     degrees
         Degrees of freedom of the variances of each class, (n_classes,).
     pooled
-        Standard deviation within classes of each dimension, (n_dimensions,).
+        Standard deviation of each dimension within all classes together, (n_dimensions,).
     factors
         F, (n_dimensions, rank).
     rest
@@ -47,7 +52,17 @@ class Spread:
     rest: NDArray[np.float32]
 
     def draw_errors(self, counts: Index, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return errors of class means over `counts` samples each, (n_classes, n_dimensions)."""
+        """Draw one error for each class mean, (n_classes, n_dimensions).
+
+        The error of class k is normal with covariance diag(s_k) R diag(s_k) / n_k.
+
+        Parameters
+        ----------
+        counts
+            Samples n_k of each class, (n_classes,).
+        rng
+            Source of the draws.
+        """
         n_dimensions, rank = self.factors.shape
         together = rng.standard_normal((len(counts), rank), dtype=np.float32) @ self.factors.T
         alone = rng.standard_normal((len(counts), n_dimensions), dtype=np.float32) * np.sqrt(self.rest)
@@ -55,18 +70,24 @@ class Spread:
         return np.asarray(errors, dtype=np.float32)
 
     def mean_variances(self, counts: Index) -> Array:
-        """Return the variance of each dimension of each class mean, (n_classes, n_dimensions)."""
+        """Return the variances s² / n of the class means, (n_classes, n_dimensions).
+
+        Parameters
+        ----------
+        counts
+            Samples n of each class, (n_classes,).
+        """
         return np.asarray(self.deviations.astype(np.float64) ** 2 / counts[:, None])
 
 
 def fit_spread(rows: NDArray[np.floating], y: Index, n_classes: int, seed: int) -> Spread | None:
-    """Measure how rows spread around the means of their classes; None where no class has two unlike rows.
+    """Estimate how rows spread around the means of their classes; None where no class has two unlike rows.
 
-    The variances of a class are weighed against those of all classes together, times one factor a class, as a
-    scaled inverse chi-squared prior would have it; its degrees of freedom are found by the method of moments from how
-    unlike the classes are. The common correlation matrix is shrunk toward the identity by the oracle approximating
-    weight of Chen et al. (IEEE Trans. Signal Processing 58:5016, 2010) and cut to its first directions; what is cut
-    counts as independent.
+    The variances of a class are moderated: they are combined with the pooled variances of all classes, times one factor
+    per class, as under a scaled inverse chi-squared prior. The degrees of freedom of the prior are estimated by the
+    method of moments from how much the classes differ. The shared correlation matrix is shrunk toward the identity by
+    the oracle approximating weight of Chen et al. (IEEE Trans. Signal Processing 58:5016, 2010), and its leading
+    directions are kept; all other variance counts as independent.
 
     Parameters
     ----------
@@ -77,7 +98,7 @@ def fit_spread(rows: NDArray[np.floating], y: Index, n_classes: int, seed: int) 
     n_classes
         Number of classes.
     seed
-        Seed by which rows are thinned out.
+        Seed of the random subset of rows where there are too many.
     """
     moments = ClassMoments(n_classes, rows.shape[1])
     moments.add(rows, y)
@@ -86,7 +107,7 @@ def fit_spread(rows: NDArray[np.floating], y: Index, n_classes: int, seed: int) 
 
 
 def thin_out(n: int, n_dimensions: int, seed: int) -> Index:
-    """Return the positions, in rising order, of as many of n rows as are enough for the correlations."""
+    """Return the positions, ascending, of the rows to estimate correlations from: all n, or a random subset."""
     n_used = max(2, min(n, MAX_CELLS // n_dimensions))
     if n_used >= n:
         return np.arange(n)
@@ -94,7 +115,17 @@ def thin_out(n: int, n_dimensions: int, seed: int) -> Index:
 
 
 def spread_of(moments: ClassMoments, rows: NDArray[np.floating], y: Index) -> Spread | None:
-    """As `fit_spread`, from the moments of all rows, and those rows that `thin_out` left, (n_left, n_dimensions)."""
+    """Estimate as `fit_spread` does, from the moments of all rows and the rows that `thin_out` chose.
+
+    Parameters
+    ----------
+    moments
+        Moments of all rows.
+    rows
+        The chosen rows, (n_chosen, n_dimensions).
+    y
+        Class index of each chosen row, (n_chosen,).
+    """
     n_free = int(moments.counts.sum()) - len(moments.counts)
     if n_free < 1 or not moments.squares.any():
         return None
@@ -106,31 +137,44 @@ def spread_of(moments: ClassMoments, rows: NDArray[np.floating], y: Index) -> Sp
 
 
 def _effective_dimensions(factors: NDArray[np.float32], rest: NDArray[np.float32], varies: NDArray[np.bool_]) -> float:
-    """Return of how many independent dimensions the variances within classes tell: tr(R)² / tr(R²)."""
+    """Return the effective number of independent dimensions, tr(R)² / tr(R²), of those that vary."""
     F, r = factors[varies].astype(np.float64), rest[varies].astype(np.float64)
     squares = ((F.T @ F) ** 2).sum() + 2 * (r * (F**2).sum(1)).sum() + (r**2).sum()
     return max(1.0, float(len(r) ** 2 / squares))
 
 
 def _moderate(squares: Array, degrees: Index, pooled: Array, n_effective: float) -> tuple[NDArray[np.float32], Array]:
-    """Return the standard deviation of each dimension in each class, and the degrees of freedom behind it."""
+    """Return the moderated standard deviations of each class, and their degrees of freedom.
+
+    Parameters
+    ----------
+    squares
+        Sums of squared deviations from the class mean, (n_classes, n_dimensions).
+    degrees
+        Samples of each class less 1, (n_classes,).
+    pooled
+        Variance within all classes together, (n_dimensions,).
+    n_effective
+        Effective number of independent dimensions.
+    """
     varies = pooled > 0
     n_varying = max(1, int(varies.sum()))
     ratios = np.divide(squares, pooled, out=np.zeros_like(squares), where=varies)
     total = ratios.sum(1)
-    # A class's own factor on all variances, drawn toward 1 by what two more values of one dimension would say.
+    # One factor per class on all its variances, shrunk toward 1 by as much as two more observations of one dimension.
     typical = 2 / n_effective
     factor = (total + typical * n_varying) / ((degrees + typical) * n_varying)
     known = degrees >= 1
+    # Degrees of freedom of the prior: as good as infinite unless the classes differ by more than chance.
     prior = 1e6
     if known.any():
         own = ratios[known][:, varies] / (degrees[known, None] * factor[known, None])
         excess = float(np.average(((own - 1) ** 2).mean(1) - 2 / degrees[known], weights=degrees[known]))
-        # The relative variance of a scaled inverse chi-squared variable of d degrees is 2 / (d - 4); without the 4,
-        # a little more is left to each class, and very unlike classes are hardly taken together.
+        # A scaled inverse chi-squared variable of d degrees has a relative variance of 2 / (d - 4). Without the 4 the
+        # prior counts a little less, and variances of very unlike classes are hardly pooled.
         prior = max(1.0, 2 / excess) if excess > 2e-6 else prior
     variances = (squares + prior * factor[:, None] * pooled) / (degrees + prior)[:, None]
-    # What all classes say together has no more degrees of freedom than they have.
+    # No estimate has more degrees of freedom than all classes together.
     known_degrees = np.minimum(degrees + prior, degrees.sum()).astype(np.float64)
     return np.asarray(np.sqrt(variances), dtype=np.float32), known_degrees
 
@@ -138,9 +182,9 @@ def _moderate(squares: Array, degrees: Index, pooled: Array, n_effective: float)
 def _correlations(
     rows: NDArray[np.floating], y: Index, moments: ClassMoments, pooled: Array, n_free: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the factors and the rest of the correlations within classes."""
+    """Return the factors F, (n_dimensions, rank), and the rest r, (n_dimensions,), of the shared correlations."""
     n_dimensions = rows.shape[1]
-    # Residuals in single precision: only their correlations are wanted.
+    # Single precision is enough, since only correlations are computed from the residuals.
     residuals = np.empty(rows.shape, dtype=np.float32)
     for start in range(0, len(rows), CHUNK):
         part = slice(start, start + CHUNK)
@@ -156,23 +200,39 @@ def _correlations(
     strengths, vectors = spectrum[:kept], vectors[:, :kept]
     directions = residuals.T @ vectors / np.sqrt(n_free * np.maximum(strengths, 1e-300)) if is_wide else vectors
     factors = directions * np.sqrt((1 - pull) * strengths)
-    # Chance may leave a feature more than its whole variance; none may have less than a little of its own.
+    # The estimated factors may explain more than all variance of a feature; some of it must stay independent.
     shared = (factors**2).sum(1)
     factors = factors * np.sqrt(np.minimum(1, (1 - ALONE) / np.maximum(shared, 1e-300)))[:, None]
     return factors.astype(np.float32), (1 - (factors**2).sum(1)).astype(np.float32)
 
 
 def floored(deviations: NDArray[np.floating]) -> Array:
-    """Return variances of which a tenth is their mean, (n_dimensions,)."""
+    """Return variances with their mean mixed in at a weight of a tenth, (n_dimensions,).
+
+    Parameters
+    ----------
+    deviations
+        Standard deviations, (n_dimensions,).
+
+    Examples
+    --------
+    >>> floored(np.array([0.0, 2.0])).round(3).tolist()
+    [0.2, 3.8]
+    """
     variances = deviations.astype(np.float64) ** 2
     return np.asarray((1 - FLOOR) * variances + FLOOR * variances.mean())
 
 
 class Whitening:
-    """The linear map that turns the common covariance within classes into the identity.
+    """The linear map that turns the pooled covariance within classes into the identity.
 
-    Euclidean distances of its outputs are Mahalanobis distances. Features that hardly vary are kept from ruling them:
-    a tenth of each variance is the mean variance of all features.
+    Euclidean distances between whitened rows are Mahalanobis distances. So that features that hardly vary do not
+    dominate them, the mean variance of all features enters each variance with a weight of a tenth (see `floored`).
+
+    Parameters
+    ----------
+    spread
+        How samples spread around their class.
     """
 
     def __init__(self, spread: Spread) -> None:
@@ -184,10 +244,10 @@ class Whitening:
         self.scale = 1 / np.sqrt(np.maximum(variances * rest, 1e-300))
 
     def __call__(self, rows: NDArray[np.floating]) -> Array:
-        """Return rows, (n, n_dimensions), in whitened coordinates of the same number."""
+        """Return whitened rows, (n, n_dimensions), of rows, (n, n_dimensions)."""
         scaled = rows * self.scale
         return np.asarray(scaled - (scaled @ self.U * self.cut) @ self.U.T)
 
     def unit_norms(self) -> Array:
-        """Return the squared length of the image of each unit vector, (n_dimensions,)."""
+        """Return the squared length of each whitened unit vector, (n_dimensions,)."""
         return np.asarray(self.scale**2 * (1 - (self.U**2) @ (1 - (1 - self.cut) ** 2)))

@@ -1,4 +1,4 @@
-"""The tree of classes by hierarchical clustering."""
+"""The tree of classes by hierarchical clustering, with the support of each clade."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,14 +23,20 @@ class Tree:
     Attributes
     ----------
     names
-        The classes.
+        Names of the classes, (n_classes,).
     linkage
-        As `scipy.cluster.hierarchy.linkage` gives it, (n_classes - 1, 4).
+        One row per inner node, as `scipy.cluster.hierarchy.linkage` returns it, (n_classes - 1, 4).
     support
-        How often the classes below each inner node form a clade of resampled trees, (n_classes - 1,), the root's is 1;
-        NaN where nothing was resampled.
+        Share of resampled trees in which the classes below each inner node form a clade, (n_classes - 1,); 1 for the
+        root, NaN without resamples.
     refit_support
-        The same over other fits of the same samples, or None.
+        The same share of the trees of other fits, or None.
+
+    Examples
+    --------
+    >>> joined = join(np.array([[0.0, 1.0, 4.0], [1.0, 0.0, 4.0], [4.0, 4.0, 0.0]]), "average")
+    >>> Tree(("a", "b", "c"), joined, np.array([0.9, 1.0])).newick()
+    '(c:2,(a:0.5,b:0.5)90:1.5)100;'
     """
 
     names: tuple[str, ...]
@@ -46,7 +52,11 @@ class Tree:
         return members[len(self.names) :]
 
     def to_table(self) -> pd.DataFrame:
-        """Return one row per inner node: ``classes`` below it, tabs between, their ``n``, ``height``, and supports."""
+        """Return one row per inner node.
+
+        The columns are ``classes``, the names of the classes below the node with tabs between; their number ``n``; the
+        ``height`` of the node; ``support`` and, where other fits were compared, ``refit_support``.
+        """
         clades = [sorted(clade) for clade in self.clades()]
         table = pd.DataFrame(
             {
@@ -59,7 +69,7 @@ class Tree:
         return table if self.refit_support is None else table.assign(refit_support=self.refit_support)
 
     def newick(self) -> str:
-        """Return the tree as Newick text, with branch lengths, and support in per cent as names of inner nodes."""
+        """Return the tree in Newick format, with branch lengths; inner nodes are named by their support in per cent."""
         n = len(self.names)
         texts = [_quote(name) for name in self.names]
         heights = np.zeros(n)
@@ -72,27 +82,35 @@ class Tree:
 
 
 def _quote(name: str) -> str:
-    """Return a name as Newick takes it: quoted unless it is plain; a bare underscore would be read as a blank."""
+    """Return a name for Newick, quoted unless it is plain: without quotes an underscore would be read as a blank."""
     return name if name and all(c.isalnum() or c in ".-" for c in name) else "'" + name.replace("'", "''") + "'"
 
 
 def join(dissimilarities: Array, method: str) -> Array:
-    """Return the linkage of classes by their dissimilarities, its heights none below 0.
+    """Return the linkage of classes, (n_classes - 1, 4), as `scipy.cluster.hierarchy.linkage` does.
 
-    Pairs below 0 keep their order, but for Ward's method, which has no meaning for them: there they count as 0.
+    Dissimilarities below 0, which scipy does not take, keep their order, and their heights become 0. For Ward's method,
+    which squares them, they count as 0.
+
+    Parameters
+    ----------
+    dissimilarities
+        (n_classes, n_classes).
+    method
+        One of `LINKAGES`.
     """
     condensed = squareform(dissimilarities, checks=False)
     low = min(0.0, float(condensed.min()))
     if method == "ward":
         condensed, low = np.maximum(condensed, 0), 0.0
-    # All methods but Ward's give the same tree after a shift.
+    # All methods but Ward's give the same tree for shifted dissimilarities.
     joined = np.asarray(linkage(condensed - low, cast("Any", method)))
     joined[:, 2] = np.maximum(joined[:, 2] + low, 0)
     return joined
 
 
 def clades_of(linkage_matrix: Array, n: int) -> list[bytes]:
-    """Return the clade below each inner node of a linkage as packed membership flags."""
+    """Return which of n classes are below each inner node of a linkage, as packed bits that can be compared."""
     members = np.zeros((2 * n - 1, n), dtype=bool)
     members[np.arange(n), np.arange(n)] = True
     for number, (left, right) in enumerate(linkage_matrix[:, :2].astype(int)):
@@ -101,9 +119,16 @@ def clades_of(linkage_matrix: Array, n: int) -> list[bytes]:
 
 
 def clade_support(joined: Array, drawn: Iterable[Array], method: str) -> Array:
-    """Return how often the clade below each inner node is one of the trees of dissimilarities drawn anew.
+    """Return the share of resampled trees that contain the clade below each inner node, (n_classes - 1,).
 
-    (n_classes - 1,); NaN where nothing was drawn.
+    Parameters
+    ----------
+    joined
+        Linkage of the tree, (n_classes - 1, 4).
+    drawn
+        Dissimilarities of each resample, (n_classes, n_classes); where there are none, all shares are NaN.
+    method
+        As in `join`.
     """
     hits: dict[bytes, int] = {}
     n, n_drawn = len(joined) + 1, 0
@@ -125,7 +150,26 @@ def build_tree(
     on_resample: OnResample | None,
     refits: Sequence[Array] = (),
 ) -> Tree:
-    """Return the tree of classes, with the share of resamples that have each clade, and that of refits."""
+    """Return the tree of classes, with the support and refit support of each clade.
+
+    Parameters
+    ----------
+    space
+        The classes under a metric.
+    names
+        Names of the classes, (n_classes,).
+    method
+        One of `LINKAGES`.
+    n_resamples, seed, on_resample
+        As in `Space.resample`.
+    refits
+        Dissimilarities of other fits, (n_classes, n_classes) each.
+
+    Raises
+    ------
+    ValueError
+        The method is none of `LINKAGES`.
+    """
     if method not in LINKAGES:
         raise ValueError(f"`linkage` must be one of {', '.join(map(repr, LINKAGES))}; got {method!r}.")
     joined = join(space.dissimilarities(), method)
