@@ -1,1 +1,1 @@
-"""What remains after learning: what the model knows of its classes, in numpy, scipy and pandas."""
+"""What a model learned about its classes, stored and queried without samples and without torch."""

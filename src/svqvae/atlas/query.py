@@ -69,7 +69,7 @@ def rank_classes(
     ------
     ValueError
         Signatures have NaN or infinite cells, too few features of the atlas, one of them twice, or another number of
-        latent dimensions; or the method or `top` is none.
+        latent dimensions; the method is unknown; or `top` is no whole number of at least 1.
 
     Examples
     --------
@@ -403,7 +403,7 @@ def match_signatures(feature_names: Sequence[str], known: Sequence[str]) -> tupl
     Raises
     ------
     ValueError
-        Fewer than 5 features are shared (or fewer than all of an atlas with less), or one stands twice.
+        Fewer than 5 features are shared (or not all, where the atlas has fewer), or signatures have one of them twice.
 
     Examples
     --------

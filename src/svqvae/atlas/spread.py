@@ -38,7 +38,7 @@ class Spread:
     degrees
         Degrees of freedom of the variances of each class, (n_classes,).
     pooled
-        Standard deviation of each dimension within all classes together, (n_dimensions,).
+        Pooled standard deviation of each dimension within classes, (n_dimensions,).
     factors
         F, (n_dimensions, rank).
     rest
@@ -153,7 +153,7 @@ def _moderate(squares: Array, degrees: Index, pooled: Array, n_effective: float)
     degrees
         Samples of each class less 1, (n_classes,).
     pooled
-        Variance within all classes together, (n_dimensions,).
+        Pooled variances within classes, (n_dimensions,).
     n_effective
         Effective number of independent dimensions.
     """
@@ -195,6 +195,7 @@ def _correlations(
     gram = (residuals @ residuals.T if is_wide else residuals.T @ residuals).astype(np.float64) / n_free
     spectrum, vectors = np.linalg.eigh(gram)
     spectrum, vectors = np.maximum(spectrum[::-1], 0), vectors[:, ::-1]
+    # Directions whose strength is no more than rounding error are left out.
     kept = int(min(MAX_RANK, n_free, (spectrum > 1e-6 * max(spectrum[0], 1e-300)).sum()))
     pull = chen_weight(spectrum, n_dimensions, n_free)
     strengths, vectors = spectrum[:kept], vectors[:, :kept]
