@@ -19,7 +19,7 @@ def build() -> Callable[..., ClassAtlas]:
 
 
 def build_atlas(planted: Planted, **changes: Any) -> ClassAtlas:
-    """Return the atlas of a model that learnt the class means by heart, on half the scale of the data."""
+    """Return the atlas of a model whose codes and decoded codes are the class means; X = 2 × its units."""
     classes, y = np.unique(planted.y, return_inverse=True)
     y = y.astype(np.int64)
     n, n_features = len(classes), planted.X.shape[1]
