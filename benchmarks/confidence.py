@@ -48,7 +48,7 @@ def measure(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = SVQVAE(random_state=seed, **SETTINGS[held_out]).fit(X[train], y[train], groups=groups[train])
-    told, foreign = tell_classes(model, X[test]), tell_classes(model, X[y == absent])
+    told, foreign = tell_classes(model.fitted_, X[test]), tell_classes(model.fitted_, X[y == absent])
     sets = [text.split(SEPARATOR) for text in told["set"]]
     return {
         "data": name,

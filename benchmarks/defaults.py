@@ -28,7 +28,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from svqvae import SVQVAE
-from svqvae.data.tables import from_anndata, read_table
+from svqvae.data.samples import read_samples
+from svqvae.data.tables import read_table
 from svqvae.evaluation.quality import held_out_quality
 
 RESULTS = Path(__file__).parent / "results" / "defaults.csv"
@@ -61,8 +62,8 @@ def data_sets() -> dict[str, tuple[Array, Array, Array | None, dict[str, Any]]]:
     }
     if "SVQVAE_TEST_DATA" in os.environ:
         cells = read_table(Path(os.environ["SVQVAE_TEST_DATA"]) / "pbmc68k_reduced.h5ad", label="bulk_labels")
-        table = from_anndata(cells, label="bulk_labels")
-        sets["blood cells"] = (np.asarray(table.X), np.asarray(table.y), None, {})
+        samples = read_samples(cells, label="bulk_labels")
+        sets["blood cells"] = (np.asarray(samples.rows), samples.labels, None, {})
         X, y, compounds = load_signatures(Path(os.environ["SVQVAE_TEST_DATA"]) / "lincs" / "a375")
         sets["A375"] = (X.to_numpy(), y, compounds, {})
     return sets

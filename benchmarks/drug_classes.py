@@ -18,13 +18,13 @@ from joblib import Parallel, delayed
 
 from svqvae import SVQVAE
 from svqvae.data.l1000 import Selection, read_signatures
-from svqvae.data.tables import Table, from_anndata
+from svqvae.data.samples import Samples, read_samples
 from svqvae.evaluation.cross_validation import cross_validate
 
 RESULTS = Path(__file__).parent / "results" / "drug_classes.csv"
 
 
-def load(folder: Path) -> tuple[Table, Table]:
+def load(folder: Path) -> tuple[Samples, Samples]:
     """Return the signatures with their classes and compounds, and those without a class with their compounds."""
     plates = sorted(folder.glob("*.gctx"))
     selection = Selection(min_per_class=10, min_compounds=3)
@@ -33,11 +33,11 @@ def load(folder: Path) -> tuple[Table, Table]:
     )
     print("\n".join(told))
     has_class = adata.obs["pcl"].notna().to_numpy()
-    labelled = from_anndata(adata[has_class], label="pcl", group="pert_iname")
-    return labelled, from_anndata(adata[~has_class], group="pert_iname")
+    labelled = read_samples(adata[has_class], label="pcl", groups="pert_iname")
+    return labelled, read_samples(adata[~has_class], groups="pert_iname")
 
 
-def compare(table: Table, others: Table, seed: int) -> pd.DataFrame:
+def compare(labelled: Samples, others: Samples, seed: int) -> pd.DataFrame:
     """Return the figures of one seed."""
     import torch
 
@@ -46,15 +46,9 @@ def compare(table: Table, others: Table, seed: int) -> pd.DataFrame:
         "svqvae": SVQVAE(),
         "published objective": SVQVAE.published("lincs", n_epochs=100, batch_size=32),
     }
-    plain = cross_validate(table.X, table.y, models, groups=table.groups, seeds=[seed])
+    plain = cross_validate(labelled, None, models, seeds=[seed])
     informed = cross_validate(
-        table.X,
-        table.y,
-        {"svqvae, with unlabelled signatures": SVQVAE()},
-        groups=table.groups,
-        unlabelled=others.X,
-        unlabelled_groups=others.groups,
-        seeds=[seed],
+        labelled, None, {"svqvae, with unlabelled signatures": SVQVAE()}, unlabelled=others, seeds=[seed]
     )
     return pd.concat([informed.runs[:1], plain.runs])
 
@@ -68,9 +62,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if "SVQVAE_TEST_DATA" not in os.environ:
         parser.error("SVQVAE_TEST_DATA must name the folder of real data; it is unset.")
-    table, others = load(Path(os.environ["SVQVAE_TEST_DATA"]) / "lincs" / "a375")
+    labelled, others = load(Path(os.environ["SVQVAE_TEST_DATA"]) / "lincs" / "a375")
     seeds = range(1 if arguments.quick else arguments.seeds)
-    found = Parallel(n_jobs=arguments.jobs)(delayed(compare)(table, others, seed) for seed in seeds)
+    found = Parallel(n_jobs=arguments.jobs)(delayed(compare)(labelled, others, seed) for seed in seeds)
     runs = pd.concat(found, ignore_index=True)
     summary = runs.drop(columns="seed").groupby("method", sort=False).agg(["mean", "std"])
     print(summary.round(3).to_string())

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from mnist_data import Images, Labels, load_mnist
 from torch import nn
+from watched import watched
 
 from svqvae import SVQVAE
 from svqvae.model import inference
@@ -38,7 +39,8 @@ def curve(data: tuple[Images, Labels, Images, Labels], seed: int, n_epochs: int,
     rows: list[dict[str, float]] = []
 
     def on_epoch(epoch: int, n_in_all: int, row: Mapping[str, float]) -> None:
-        module = model.module_
+        module = seen.module
+        assert module is not None
         nearest = inference.nearness(module)(inference.encode(module, images)).argmin(1)
         codes = module.quantizer.codes.detach()
         profiles = inference.decode(module, codes, torch.ones(len(codes)))
@@ -48,7 +50,8 @@ def curve(data: tuple[Images, Labels, Images, Labels], seed: int, n_epochs: int,
         rows[-1] |= {"train_reconstruction": row["reconstruction"], "seconds": row["seconds"]}
         print(f"seed {seed}, epoch {epoch + 1}/{n_in_all}: {accuracy:.4f} {error:.4f}", flush=True)
 
-    model.fit(X_train, y_train, on_epoch=on_epoch)
+    with watched() as seen:
+        model.fit(X_train, y_train, on_epoch=on_epoch)
     return pd.DataFrame(rows)
 
 

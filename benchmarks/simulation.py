@@ -22,7 +22,8 @@ from rare_classes import draw_half, load_signatures
 from sklearn.datasets import load_digits
 
 from svqvae import SVQVAE
-from svqvae.data.tables import from_anndata, read_table
+from svqvae.data.samples import read_samples
+from svqvae.data.tables import read_table
 from svqvae.evaluation.simulation import simulation_quality
 
 RESULTS = Path(__file__).parent / "results" / "simulation.csv"
@@ -36,9 +37,8 @@ def data_sets() -> dict[str, tuple[Array, Array, Array]]:
     sets: dict[str, tuple[Array, Array, Array]] = {"digits": (digits.data, digits.target, np.arange(len(digits.data)))}
     if "SVQVAE_TEST_DATA" in os.environ:
         folder = Path(os.environ["SVQVAE_TEST_DATA"])
-        cells = from_anndata(read_table(folder / "pbmc68k_reduced.h5ad", label="bulk_labels"), label="bulk_labels")
-        X = np.asarray(cells.X)
-        sets["blood cells"] = (X, np.asarray(cells.y), np.arange(len(X)))
+        cells = read_samples(read_table(folder / "pbmc68k_reduced.h5ad"), label="bulk_labels")
+        sets["blood cells"] = (np.asarray(cells.rows), cells.labels, np.arange(len(cells)))
         signatures, y, compounds = load_signatures(folder / "lincs" / "a375")
         sets["A375"] = (signatures.to_numpy(), y, compounds)
     return sets

@@ -37,7 +37,7 @@ def published_profiles() -> Array | None:
     folder = os.environ.get("SVQVAE_TEST_DATA")
     if folder is None:
         return None
-    from svqvae.fitting.published import read_published
+    from svqvae.jobs.import_published import read_published
 
     lincs = Path(folder) / "lincs"
     model = read_published(

@@ -118,16 +118,19 @@ def reference(pause: Pause, data: str, path: Path, batch_size: int) -> None:
 
 def ours(pause: Pause, settings: Mapping[str, Any], path: Path) -> None:
     """Train svqvae with these settings; a lap is an epoch."""
+    from watched import watched
+
     from svqvae import SVQVAE
 
     X, y = read(path)
     model = SVQVAE(**settings, n_epochs=MANY, early_stopping=False, accelerator="cpu", random_state=0)
 
     def on_epoch(epoch: int, n_epochs: int, row: Mapping[str, float]) -> None:
-        pause(Lap(row["seconds"], len(y), {"precision": getattr(model, "precision_", model.precision)}))
+        pause(Lap(row["seconds"], len(y), {"precision": seen.precision or model.precision}))
 
     try:
-        model.fit(X, y, on_epoch=on_epoch)
+        with watched() as seen:
+            model.fit(X, y, on_epoch=on_epoch)
     except Enough:
         return
 

@@ -43,7 +43,7 @@ print(atlas.profile("CD14+ Monocyte").head(8).round(3).to_string())
 # ``annotate_anndata`` adds latents, classes and codes, as ``svqvae annotate run cells.h5ad --out new.h5ad`` does; here
 # to the cells that the model has not seen. From here on it is plain scanpy: latents are an embedding like any other.
 new = cells[~is_fitted].copy()
-annotate_anndata(model, new)
+annotate_anndata(model.fitted_, new)
 print(f"{(new.obs['svqvae_class'].astype(str) == new.obs['bulk_labels'].astype(str)).mean():.3f} of {new.n_obs} right")
 new.obs["svqvae_class"] = new.obs["svqvae_class"].cat.reorder_categories(new.obs["bulk_labels"].cat.categories)
 new.uns["svqvae_class_colors"] = new.uns["bulk_labels_colors"]

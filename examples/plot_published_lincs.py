@@ -20,7 +20,7 @@ import networkx as nx
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list
 
-from svqvae.fitting.published import read_published
+from svqvae.jobs.import_published import read_published
 
 folder = Path(os.environ["SVQVAE_TEST_DATA"]) / "lincs"
 saved = folder / "reference_model"

@@ -141,7 +141,7 @@ def test_blocks_run(document: Path, inputs: dict[str, bytes], tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     mpl.use("agg")
     # Whether the examples run is asked here, not how well they learn.
-    monkeypatch.setattr(parameters, "resolve_n_epochs", lambda model, _: min(model.n_epochs or 3, 3))
+    monkeypatch.setattr(parameters, "resolve_n_epochs", lambda given, _: min(given["n_epochs"] or 3, 3))
     namespace: dict[str, Any] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -219,11 +219,11 @@ def test_saved_model_predicts_the_same_bits_in_a_new_process(table, fitted: SVQV
 def test_run_folder_says_what_was_trained_on_what(table, fitted: SVQVAE, tmp_path: Path) -> None:
     fitted.save(tmp_path)
     run = json.loads((tmp_path / "run.json").read_text())
-    assert run["format_version"] == 1
+    assert run["format_version"] == 2
     assert run["classes"]["values"] == list(CLASSES)
     assert run["feature_names"] == list(table[0].columns)
     assert run["data"]["n_samples"] == 150
-    assert run["seed"] == 0
+    assert run["recipe"]["schedule"]["seed"] == 0
     assert run["parameters"]["n_epochs"] == 20
     assert "torch" in run["versions"]
     loaded = SVQVAE.load(tmp_path)
@@ -320,7 +320,7 @@ def test_simulated_counts_have_totals_like_the_real_ones() -> None:
 def test_scaling_is_measured_on_the_kept_samples_only(table) -> None:
     model = tiny(early_stopping=True, validation_fraction=0.3).fit(*table)
     kept = np.delete(table[0].to_numpy(), model.held_out_, axis=0)
-    np.testing.assert_allclose(model.scaling_.center, kept.mean(0))
+    np.testing.assert_allclose(model.fitted_.units.center, kept.mean(0))
 
 
 def test_a_model_of_a_layer_takes_plain_tables_too(table) -> None:

@@ -47,7 +47,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> anndata.AnnData:
 def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold 64 rows of 20 features at a time, read in pieces of 4."""
     monkeypatch.setattr("svqvae.model.disk_batches.PIECE", 4 * 4 * P)
-    monkeypatch.setattr("svqvae.estimator.DiskBatches", partial(DiskBatches, memory=64 * 4 * P))
+    monkeypatch.setattr("svqvae.fitting.reading.DiskBatches", partial(DiskBatches, memory=64 * 4 * P))
 
 
 def run(*arguments: object) -> int:
@@ -63,9 +63,9 @@ def test_data_of_one_buffer_give_the_model_of_data_in_memory(stored: anndata.Ann
     # Whitened in batches of other sizes, which processors may round otherwise.
     np.testing.assert_allclose(found.codebook_, same.codebook_, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found.atlas_.means, same.atlas_.means)
-    np.testing.assert_allclose(found.noise_, same.noise_, rtol=1e-4)
+    np.testing.assert_allclose(found.fitted_.noise, same.fitted_.noise, rtol=1e-4)
     pd.testing.assert_frame_equal(found.health_, same.health_, rtol=1e-3)
-    assert found.data_ == same.data_
+    assert found.fitted_.origin == same.fitted_.origin
 
 
 @pytest.mark.usefixtures("small_buffers")
@@ -79,7 +79,7 @@ def test_many_buffers_of_a_sorted_file_train_as_well(stored: anndata.AnnData) ->
     means = np.stack([latents[y == name].mean(0, dtype=np.float64) for name in found.classes_])
     np.testing.assert_allclose(found.codebook_, means, atol=1e-5)
     np.testing.assert_allclose(found.atlas_.means, same.atlas_.means, atol=1e-6)
-    assert found.data_ == same.data_
+    assert found.fitted_.origin == same.fitted_.origin
     again = model().fit(stored, label="kind")
     np.testing.assert_array_equal(found.codebook_, again.codebook_)
 
@@ -104,15 +104,15 @@ def test_counts_on_disk_train_as_well(tmp_path: Path, form: type) -> None:
     same = model(likelihood="negative_binomial").fit(cells, label="kind")
     assert (found.predict(backed) == y).mean() > 0.95
     np.testing.assert_allclose(found.atlas_.means, same.atlas_.means, atol=1e-5)
-    assert (found.median_size_, found.log_size_spread_) == (same.median_size_, same.log_size_spread_)
-    assert found.data_ == same.data_
+    assert found.fitted_.units.to_dict() == same.fitted_.units.to_dict()
+    assert found.fitted_.origin == same.fitted_.origin
     backed.file.close()
 
 
 def test_rows_on_disk_are_predicted_as_in_memory(stored: anndata.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = signatures()
     fitted = model(n_epochs=2).fit(whole, label="kind")
-    monkeypatch.setattr("svqvae.data.inputs.MAX_BYTES", 1)
+    monkeypatch.setattr("svqvae.data.samples.MAX_BYTES", 1)
     for method in ("predict", "predict_proba", "transform", "reconstruct"):
         np.testing.assert_array_equal(getattr(fitted, method)(stored), getattr(fitted, method)(whole))
     y = whole.obs["kind"].to_numpy()

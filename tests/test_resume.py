@@ -108,8 +108,8 @@ def test_a_resumed_fit_stays_in_the_precision_it_began_in(tmp_path: Path, monkey
         raise RuntimeError("killed")
 
     path = tmp_path / "fit.safetensors"
-    monkeypatch.setattr("svqvae.estimator.choose_precision", lambda *_: "bf16-mixed")
+    monkeypatch.setattr("svqvae.fitting.fit.choose_precision", lambda *_: "bf16-mixed")
     with pytest.raises(RuntimeError, match="killed"):
         SVQVAE(**SETTINGS, precision="auto").fit(*data(), checkpoint=path, on_epoch=stop)
-    monkeypatch.setattr("svqvae.estimator.choose_precision", lambda *_: "32-true")
+    monkeypatch.setattr("svqvae.fitting.fit.choose_precision", lambda *_: "32-true")
     assert fit(path, precision="auto").precision_ == "bf16-mixed"

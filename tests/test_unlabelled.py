@@ -54,7 +54,7 @@ def test_labels_and_classes_are_those_of_the_labelled_samples(data: dict[str, Ar
     plain, informed = tiny().fit(data["X"], data["y"]), tiny().fit(data["X"], data["y"], **others)
     np.testing.assert_array_equal(informed.classes_, plain.classes_)
     np.testing.assert_array_equal(informed.atlas_.counts, plain.atlas_.counts)
-    assert informed.data_ == plain.data_ | {"n_unlabelled": 600}
+    assert informed.fitted_.origin == plain.fitted_.origin | {"n_unlabelled": 600}
 
 
 def test_the_order_of_groups_and_their_names_do_not_matter(data: dict[str, Array]) -> None:
@@ -123,7 +123,7 @@ def test_commands_take_them_from_a_file(
     others.to_csv(tmp_path / "u.csv", index_label="sample")
     given = [tmp_path / "t.csv", "--label", "kind", "--unlabelled", tmp_path / "u.csv", "--epochs", 1, "--quiet"]
     assert run("fit", *given, "--group", "drug", "--no-report", "--out", tmp_path / "run") == 0
-    assert SVQVAE.load(tmp_path / "run").data_["n_unlabelled"] == 600
+    assert SVQVAE.load(tmp_path / "run").fitted_.origin["n_unlabelled"] == 600
     few = ["--folds", 2, "--seeds", 1, "--out", tmp_path / "q.json"]
     assert run("evaluate", *given, "--group", "drug", *few) == 0
     assert '"n_unlabelled": 600' in (tmp_path / "q.json").read_text()

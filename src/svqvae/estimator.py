@@ -1,8 +1,6 @@
 """SVQVAE, the estimator: the one door to the model."""
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,33 +10,26 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from svqvae import parameters
 from svqvae.atlas.atlas import ClassAtlas
-from svqvae.atlas.health import CodeHealthWarning, describe_health
-from svqvae.data import inputs
-from svqvae.data.inputs import AnyRows, Rows
-from svqvae.data.rows import StoredRows
-from svqvae.fitting import run_folder as runs
-from svqvae.fitting.building import build, whiten_in_advance
-from svqvae.fitting.measure import measure
-from svqvae.fitting.reading import Reader, scaled
-from svqvae.fitting.simulation import add_noise
-from svqvae.fitting.splitting import split_validation
-from svqvae.fitting.survey import survey
-from svqvae.model import inference
-from svqvae.model.batches import Batches, MemoryBatches
-from svqvae.model.checkpoint import Checkpoint, Keep, OnEpoch
-from svqvae.model.disk_batches import DiskBatches
+from svqvae.data import samples as door
+from svqvae.data.samples import Samples
+from svqvae.fitting.fit import Request, Split, learn, split, warn_of
+from svqvae.fitting.fitted import Fitted
+from svqvae.fitting.run_folder import read_fitted, write_run
+from svqvae.model.checkpoint import OnEpoch
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.networks import Pair
-from svqvae.model.objective import Loss, Objective
-from svqvae.model.precision import choose_precision
+from svqvae.model.objective import ObjectiveName
 from svqvae.model.quantizer import Geometry
-from svqvae.model.whitening import WhitenedEncoder, measure_whitening
+from svqvae.model.recipe import OWN_NETWORKS, Recipe
 from svqvae.progress import epoch_bar
+
+# Architectures that read rows, whatever shape samples have.
+FOR_ROWS = ("dense", "published-lincs")
 
 
 class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
@@ -127,6 +118,8 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     module_ : the trained `torch.nn.Module`
     precision_ : the precision that it was trained in
     n_iter_ : number of epochs trained
+    fitted_ : `svqvae.fitting.fitted.Fitted`, all that was learnt, which alone decides what is predicted: parameters
+        that are set later change nothing before the next fit
 
     References
     ----------
@@ -142,11 +135,11 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     (3, 4)
     """
 
-    module_: SVQVAEModule
+    fitted_: Fitted
 
     def __init__(
         self,
-        objective: Objective = "prototype",
+        objective: ObjectiveName = "prototype",
         architecture: str | Pair = "dense",
         latent_dim: int = 256,
         hidden: Sequence[int] | None = None,
@@ -291,107 +284,66 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             Where some codes do not stand for their class.
         """
         # From here to the end of training there is no model: an old network with new classes would mislead.
-        self.__dict__.pop("module_", None)
-        parameters.check_parameters(self)
-        unpacked = inputs.unpack(X, y, label, layer)
-        rows, self.sample_shape_ = inputs.check_rows(
-            self, unpacked, takes_images=self.architecture != "dense", is_fitting=True
-        )
-        self.classes_, index = inputs.check_labels(unpacked.y, len(rows))
-        groups = inputs.check_groups(groups, len(rows))
-        self.image_shape_ = inputs.resolve_image_shape(
-            unpacked.image_shape if self.image_shape is None else self.image_shape,
-            self.sample_shape_,
-            self.architecture,
-        )
-        self.layer_ = layer
-        others = inputs.check_unlabelled(self, unlabelled, unlabelled_groups, layer)
-        self.seed_ = parameters.resolve_seed(self.random_state)
-        fraction = parameters.resolve_validation_fraction(self, len(rows))
-        kept, self.held_out_ = split_validation(index, groups, fraction, self.seed_)
-        if self.early_stopping is True and not len(self.held_out_):
-            raise ValueError(
-                f"`validation_fraction` must hold out at least one sample where early_stopping=True; {fraction:g} of "
-                f"{len(rows)} samples holds out none. Raise it, or use early_stopping=False."
-            )
-        found = survey(self, rows, kept)
-        self.scaling_ = found.scaling
-        self.median_size_, self.log_size_spread_ = found.median_size, found.log_size_spread
-        self._n_features_out = self.latent_dim
-        digest = inputs.fingerprint(rows, index)
-        keep, start = runs.checkpointing(self, checkpoint, resume, digest)
-        with self._random_state(), epoch_bar(self.verbose and on_epoch is None) as draw_bar:
-            self.module_ = build(self)
-            try:
-                training, history = self._train(rows, index, kept, others, on_epoch or draw_bar, keep, start)
-            except BaseException:
-                del self.module_
-                raise
-        self.history_ = pd.DataFrame(history)
-        self.n_iter_ = len(history)
-        held_out = self._batches(rows, index, self.held_out_, 256, 0) if len(self.held_out_) else None
-        findings = measure(self, training, held_out, None if groups is None else groups[kept])
-        self.health_, self.atlas_, self.noise_ = findings.health, findings.atlas, findings.noise
-        self.data_ = {"n_samples": len(rows), "n_trained": len(training.y), "sha256": digest}
+        self.__dict__.pop("fitted_", None)
+        given = self._parameters()
+        parameters.check(given)
+        samples = door.read_samples(X, y, label=label, layer=layer, groups=groups, are_labelled=True)
+        self._validate(samples, is_fitting=True)
+        recipe, parts = self._resolve(given, samples)
+        others = door.read_unlabelled(unlabelled, unlabelled_groups, layer)
         if others is not None:
-            self.data_["n_unlabelled"] = len(others.rows)
-        self._warn()
+            self._validate(others, is_fitting=False)
+        with epoch_bar(self.verbose and on_epoch is None) as draw_bar:
+            request = Request(
+                given=_given(given, recipe.schedule.seed),
+                own_networks=self.architecture if isinstance(self.architecture, tuple) else None,
+                unlabelled=others,
+                layer=layer,
+                on_epoch=on_epoch or draw_bar,
+                checkpoint=None if checkpoint is None else Path(checkpoint),
+                resume=resume,
+            )
+            self.fitted_ = learn(recipe, samples, parts, request)
+        warn_of(self.fitted_, stacklevel=2)
         return self
 
     def predict(self, X: Any) -> NDArray[np.generic]:
         """Return the class of the nearest code for each sample, (n,)."""
-        check_is_fitted(self)
-        distances = inference.nearness(self.module_)
-        nearest = self._of_latents(X, lambda latents: distances(latents).argmin(1))
-        return np.asarray(self.classes_[nearest])
+        fitted = self._fitted()
+        return np.asarray(fitted.classes[self._of_latents(X, fitted.recognizer().nearest)])
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return class probabilities softmax(-d / temperature), (n, n_classes), d squared distances to the codes.
 
         They are those of the label term and not calibrated; see `svqvae.fitting.annotate.tell_classes`.
         """
-        check_is_fitted(self)
-        distances, temperature = inference.nearness(self.module_), parameters.resolve_temperature(self)
-
-        def probabilities(latents: Tensor) -> Tensor:
-            return torch.softmax(-distances(latents).double() / temperature, 1).float()
-
-        return np.asarray(self._of_latents(X, probabilities), dtype=np.float32)
+        return self._of_latents(X, self._fitted().recognizer().probabilities)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the latent of each sample, (n, latent_dim)."""
-        latents: NDArray[np.float32] = self._of_latents(X, lambda latents: latents)
-        return latents
+        return self._of_latents(X, lambda latents: latents.numpy())
 
     def inverse_transform(self, Z: Any) -> NDArray[np.float64]:
         """Decode latents, (n, latent_dim), to data in the shape and units of X; counts at the median total."""
-        check_is_fitted(self)
-        Z = np.atleast_2d(np.asarray(Z, dtype=np.float32))
-        if Z.ndim != 2 or Z.shape[1] != self.latent_dim:
-            raise ValueError(f"`Z` must be latents (n, {self.latent_dim}); got shape {Z.shape}.")
+        fitted = self._fitted()
+        Z, latent_dim = np.atleast_2d(np.asarray(Z, dtype=np.float32)), fitted.recipe.design.latent_dim
+        if Z.ndim != 2 or Z.shape[1] != latent_dim:
+            raise ValueError(f"`Z` must be latents (n, {latent_dim}); got shape {Z.shape}.")
         if not np.isfinite(Z).all():
             raise ValueError(f"`Z` must be finite; got {(~np.isfinite(Z)).sum()} NaN or infinite cells.")
-        return self._decode(torch.as_tensor(Z), torch.full((len(Z),), self.median_size_))
+        return fitted.decode(torch.as_tensor(Z))
 
     def reconstruct(self, X: Any) -> NDArray[np.float64]:
         """Encode and decode each sample, in the shape and units of X; counts at each sample's own total.
 
         With the published objectives, whose decoder has only ever seen codes, the nearest code is decoded.
         """
-        return np.concatenate([self._reconstruct(block) for block in self._blocks(X)])
+        fitted = self._fitted()
+        return np.concatenate([fitted.reconstruct(block) for block in fitted.blocks(self._samples(X))])
 
     def class_profiles(self) -> NDArray[np.float64]:
         """Return the decoded code of each class, (n_classes, n_features), or images, in the units of X."""
-        check_is_fitted(self)
-        codes = self.module_.quantizer.codes.detach()
-        sizes = torch.full((len(codes),), self.median_size_)
-        return self._to_data(inference.decode_exactly(self.module_, codes, sizes))
-
-    @property
-    def codebook_(self) -> NDArray[np.float32]:
-        """The code of each class, (n_classes, latent_dim)."""
-        codes: NDArray[np.float32] = self.module_.quantizer.codes.detach().numpy().copy()
-        return codes
+        return self._fitted().class_profiles()
 
     def sample(self, name: Any, n: int = 1, random_state: Any = None) -> NDArray[np.float64]:
         """Simulate samples of a class.
@@ -415,39 +367,93 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         -------
         (n, n_features) array, or images, in the shape and units of X
         """
-        check_is_fitted(self)
-        k = self.atlas_.find(name)
+        fitted = self._fitted()
         if not isinstance(n, int | np.integer) or n < 1:
             raise ValueError(f"`n` must be a whole number of at least 1; got {n!r}.")
-        rng = np.random.default_rng(parameters.resolve_seed(random_state))
-        if self.atlas_.density is None:
-            raise ValueError(
-                "`sample` must know where the latents of a class lie, which this model never learnt: it was imported "
-                "without samples. Import it with `--data` and `--label`, or fit it anew."
-            )
-        latents = self.atlas_.density.draw(k, int(n), rng)
-        sizes = self.median_size_ * np.exp(self.log_size_spread_ * rng.standard_normal(len(latents)))
-        means = self._decode(torch.as_tensor(latents), torch.as_tensor(sizes, dtype=torch.float32))
-        return add_noise(means, self, rng)
+        return fitted.sample(name, int(n), np.random.default_rng(parameters.resolve_seed(random_state)))
 
     def to_atlas(self) -> ClassAtlas:
         """Return what is typical of each class and how classes relate, without the samples and without torch."""
-        check_is_fitted(self)
-        return self.atlas_
+        return self._fitted().atlas
 
     def save(self, folder: Path | str) -> None:
-        """Write a run folder: `model.safetensors`, `atlas.safetensors`, `run.json`, `history.csv`."""
-        check_is_fitted(self)
-        runs.write_model(self, Path(folder))
+        """Write a run folder: `model.safetensors`, `atlas.safetensors`, `run.json`, `history.csv`.
+
+        A run that stands there is replaced as a whole; its figures and its page go.
+        """
+        write_run(Path(folder), self._fitted())
 
     @classmethod
     def load(cls, folder: Path | str, architecture: Pair | None = None) -> Self:
         """Read a run folder; models with networks of the user's own need the same pair again as `architecture`."""
-        return runs.read_model(cls, Path(folder), architecture)
+        return cls.of_fitted(read_fitted(Path(folder), architecture), architecture)
+
+    @classmethod
+    def of_fitted(cls, fitted: Fitted, architecture: Pair | None = None) -> Self:
+        """Return an estimator that holds what was learnt elsewhere, with the parameters by which it was."""
+        given: dict[str, Any] = dict(fitted.given)
+        given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+        if given["architecture"] == OWN_NETWORKS:
+            given["architecture"] = architecture
+        model = cls(**given)
+        model.fitted_ = fitted
+        model.n_features_in_ = fitted.recipe.design.n_features
+        if fitted.feature_names is not None:
+            model.feature_names_in_ = fitted.feature_names
+        return model
+
+    @property
+    def classes_(self) -> NDArray[np.generic]:
+        """The classes, sorted, (n_classes,)."""
+        return self._learnt("classes_").classes
+
+    @property
+    def codebook_(self) -> NDArray[np.floating]:
+        """The code of each class, (n_classes, latent_dim)."""
+        return self._learnt("codebook_").codebook
+
+    @property
+    def atlas_(self) -> ClassAtlas:
+        """What `to_atlas` returns."""
+        return self._learnt("atlas_").atlas
+
+    @property
+    def module_(self) -> SVQVAEModule:
+        """The trained network."""
+        return self._learnt("module_").module
+
+    @property
+    def history_(self) -> pd.DataFrame:
+        """One row per epoch with each loss term."""
+        return self._learnt("history_").history
+
+    @property
+    def health_(self) -> pd.DataFrame:
+        """One row per class: whether its code stands for it."""
+        return self._learnt("health_").health
+
+    @property
+    def held_out_(self) -> NDArray[np.int64]:
+        """Rows of X that were held out to watch training."""
+        return self._learnt("held_out_").held_out
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs trained."""
+        return self._learnt("n_iter_").n_iter
+
+    @property
+    def precision_(self) -> str:
+        """The precision that it was trained in."""
+        return self._learnt("precision_").recipe.schedule.precision
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._learnt("_n_features_out").recipe.design.latent_dim
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether a fit came to its end; one that broke down leaves no model."""
-        return hasattr(self, "module_")
+        return "fitted_" in self.__dict__
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -456,146 +462,69 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _train(
-        self,
-        rows: AnyRows,
-        index: NDArray[np.int64],
-        kept: NDArray[np.int64],
-        others: inputs.Unlabelled | None,
-        on_epoch: OnEpoch,
-        keep: Keep | None,
-        start: Checkpoint | None,
-    ) -> tuple[Batches, list[dict[str, float]]]:
-        # What trains takes a second or two to import, which a model that is only asked does without.
-        from svqvae.model.processes import train_on
+    def _parameters(self) -> dict[str, Any]:
+        return dict(self.get_params(deep=False))
 
-        batch_size = parameters.resolve_batch_size(self, len(kept))
-        accelerator = parameters.resolve_accelerator(self.accelerator, torch.cuda.is_available())
-        max_shift = parameters.resolve_max_shift(self, self.image_shape_)
-        batches = self._batches(rows, index, kept, batch_size, max_shift)
-        held_out = self.held_out_
-        validation = self._batches(rows, index, held_out, batch_size, 0) if len(held_out) else None
-        n_epochs = parameters.resolve_n_epochs(self, batches.n_batches)
-        n_settling = parameters.resolve_n_settling_epochs(self, n_epochs)
-        module, training, unseen = self.module_, batches, validation
-        if isinstance(self.module_.encoder, WhitenedEncoder):
-            beside = None
-            if others is not None:
-                beside = (
-                    scaled(others.rows, self.scaling_, self.image_shape_),
-                    len(self.classes_) + torch.as_tensor(others.groups),
-                )
-            measure_whitening(self.module_.encoder.whitening, batches, beside)
-            # Graphics cards whiten in no time, and in double precision whitening is to be done in it as well.
-            if accelerator == "cpu" and self.precision != "64-true":
-                module, training, unseen = whiten_in_advance(self.module_, batches, validation)
-        elif others is not None:
-            warnings.warn(
-                "`unlabelled` samples are of use with objective='prototype' and architecture='dense' only; they were "
-                "left out.",
-                UserWarning,
-                stacklevel=3,
-            )
-        if start is None:
-            sample_shape = self.image_shape_ or (self.n_features_in_,)
-            self.precision_ = choose_precision(module, sample_shape, batch_size, accelerator, self.precision)
-        else:
-            self.precision_ = start.progress["precision"]
-        history = train_on(
-            module,
-            training,
-            unseen,
-            loss=Loss(
-                self.objective,
-                parameters.resolve_weights(self),
-                parameters.resolve_temperature(self),
-                parameters.resolve_label_smoothing(self),
-            ),
-            n_epochs=n_epochs - n_settling,
-            n_settling_epochs=n_settling,
-            learning_rate=parameters.resolve_learning_rate(self),
-            weight_decay=parameters.resolve_weight_decay(self),
-            patience=self.patience if validation is not None else None,
-            accelerator=accelerator,
-            devices=self.devices,
-            num_nodes=self.num_nodes,
-            precision=self.precision_,
-            on_epoch=on_epoch,
-            keep=keep,
-            start=start,
-            notes={"precision": self.precision_},
-        )
-        if isinstance(self.module_.encoder, WhitenedEncoder):
-            self.module_.encoder.fold()
-        self.module_.eval()
-        return batches, history
-
-    def _batches(
-        self, rows: AnyRows, index: NDArray[np.int64], chosen: NDArray[np.int64], batch_size: int, max_shift: int
-    ) -> Batches:
-        y = torch.as_tensor(index[chosen])
-        if isinstance(rows, StoredRows):
-            own = rows.subset(chosen)
-            read = Reader(own, self.scaling_, self.image_shape_)
-            return DiskBatches(read, y, batch_size, self.seed_, max_shift, own.n_together)
-        seen, target = Reader(rows, self.scaling_, self.image_shape_)(torch.as_tensor(chosen))
-        return MemoryBatches(seen, target, y, batch_size, self.seed_, max_shift)
-
-    def _warn(self) -> None:
-        if "interrupted" in self.history_:
-            warnings.warn(
-                f"Training was interrupted after epoch {self.n_iter_}; the model holds what was learnt until then.",
-                UserWarning,
-                stacklevel=3,
-            )
-        trouble = describe_health(self.health_)
-        if trouble:
-            warnings.warn(trouble, CodeHealthWarning, stacklevel=3)
-
-    def _rows(self, X: Any) -> AnyRows:
+    def _fitted(self) -> Fitted:
         check_is_fitted(self)
-        unpacked = inputs.unpack(X, None, None, self.layer_ if inputs.is_anndata(X) else None)
-        rows, sample_shape = inputs.check_rows(
-            self, unpacked, takes_images=self.architecture != "dense", is_fitting=False
+        return self.fitted_
+
+    def _learnt(self, name: str) -> Fitted:
+        """Return what was learnt, or raise what Python does where an attribute is missing."""
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError(f"`SVQVAE` has no `{name}` before it is fitted. Call `fit` first.")
+        return self.fitted_
+
+    def _validate(self, samples: Samples, is_fitting: bool) -> None:
+        """Hold features against those of the fit by scikit-learn's rules, or keep them where this is a fit."""
+        if not is_fitting:
+            door.check_features(samples.feature_names, getattr(self, "feature_names_in_", None))
+        validate_data(self, samples.head(), reset=is_fitting, skip_check_array=True)
+
+    def _resolve(self, given: Mapping[str, Any], samples: Samples) -> tuple[Recipe, Split]:
+        """Return the recipe of a fit, and which samples it trains on."""
+        if self.architecture == "dense":
+            door.check_is_table(samples)
+        image_shape = door.resolve_image_shape(
+            samples.image_shape if self.image_shape is None else self.image_shape,
+            samples.sample_shape,
+            takes_images=self.architecture not in FOR_ROWS,
         )
-        inputs.check_sample_shape(sample_shape, self.sample_shape_)
-        return rows
+        seed = parameters.resolve_seed(self.random_state)
+        fraction = parameters.resolve_validation_fraction(given, len(samples))
+        parts = split(samples, fraction, seed)
+        if self.early_stopping is True and not len(parts.held_out):
+            raise ValueError(
+                f"`validation_fraction` must hold out at least one sample where early_stopping=True; {fraction:g} of "
+                f"{len(samples)} samples holds out none. Raise it, or use early_stopping=False."
+            )
+        facts = parameters.Facts(
+            n_samples=len(samples),
+            n_trained=len(parts.kept),
+            n_features=samples.n_features,
+            n_classes=len(samples.classes),
+            image_shape=image_shape,
+            has_cuda=torch.cuda.is_available(),
+        )
+        return parameters.resolve(given, facts, seed), parts
 
-    def _blocks(self, X: Any) -> Iterator[Rows]:
-        """Yield the rows of samples in any form, in parts, and refuse what is not counts where they should be."""
-        start = 0
-        for block in inputs.blocks(self, self._rows(X), inference.CHUNK):
-            if self.scaling_.kind == "counts":
-                inputs.check_counts(block, start)
-            start += len(block)
-            yield block
+    def _samples(self, X: Any) -> Samples:
+        """Return samples in any form, held against the fit."""
+        fitted = self._fitted()
+        samples = door.read_samples(X, layer=fitted.layer if door.is_anndata(X) else None)
+        if not fitted.recipe.design.image_shape and fitted.recipe.design.architecture == "dense":
+            door.check_is_table(samples)
+        self._validate(samples, is_fitting=False)
+        door.check_sample_shape(samples.sample_shape, fitted.sample_shape)
+        return samples
 
-    def _encode(self, block: Rows) -> Tensor:
-        return inference.encode(self.module_, scaled(block, self.scaling_, self.image_shape_))
-
-    def _of_latents(self, X: Any, run: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+    def _of_latents(self, X: Any, run: Callable[[Tensor], NDArray[Any]]) -> NDArray[Any]:
         """Return what a function makes of the latents of all samples."""
-        return torch.cat([run(self._encode(block)) for block in self._blocks(X)]).numpy()
+        fitted = self._fitted()
+        return np.concatenate([run(fitted.encode(block)) for block in fitted.blocks(self._samples(X))])
 
-    def _reconstruct(self, block: Rows) -> NDArray[np.float64]:
-        sizes = block.sum(axis=1, dtype=np.float64) if self.scaling_.kind == "counts" else np.ones(len(block))
-        latents = self._encode(block)
-        if self.objective != "prototype":
-            nearest = inference.nearness(self.module_)(latents).argmin(1)
-            latents = self.module_.quantizer.codes.detach()[nearest]
-        return self._decode(latents, torch.as_tensor(sizes, dtype=torch.float32))
 
-    def _decode(self, latents: Tensor, sizes: Tensor) -> NDArray[np.float64]:
-        return self._to_data(inference.decode(self.module_, latents, sizes))
-
-    def _to_data(self, decoded: Tensor) -> NDArray[np.float64]:
-        rows = decoded.flatten(1).numpy()
-        values = rows.astype(np.float64) if self.scaling_.kind == "counts" else self.scaling_.invert(rows)
-        return values.reshape(-1, *self.sample_shape_)
-
-    @contextmanager
-    def _random_state(self) -> Iterator[None]:
-        """Seed torch within the block and give its global random state back afterwards."""
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed_)
-            yield
+def _given(given: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return parameters as a run keeps them: with the seed that was drawn, and without networks of one's own."""
+    networks = {"architecture": OWN_NETWORKS} if isinstance(given["architecture"], tuple) else {}
+    return {**given, "random_state": seed, **networks}

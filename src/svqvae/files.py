@@ -1,9 +1,10 @@
-"""The run folder: safetensors for numbers, JSON for the rest; versioned, checked on load, never a pickle."""
+"""Files that are written whole or not at all, one by one and several together, and tensors with a header."""
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,85 +12,33 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
-
-FORMAT_VERSION = 1
-TENSORS, RUN = "model.safetensors", "run.json"
+from safetensors.numpy import save
 
 Tensors = dict[str, NDArray[Any]]
 
-
-def write_run(folder: Path | str, tensors: Mapping[str, NDArray[np.generic]], run: Mapping[str, Any]) -> None:
-    """Write `model.safetensors` and `run.json` into a folder, each whole or not at all.
-
-    Parameters
-    ----------
-    folder
-        Made where it does not exist; other files in it stay.
-    tensors
-        Arrays by name.
-    run
-        What JSON can hold; the format version is added.
-    """
-    folder = Path(folder)
-    make_folder(folder, "folder")
-    text = json.dumps({"format_version": FORMAT_VERSION, **run}, indent=2, ensure_ascii=False)
-    write_whole(folder / TENSORS, save({name: np.require(array, requirements="C") for name, array in tensors.items()}))
-    write_whole(folder / RUN, text.encode())
+# Within a folder: files that count already but are not in their place yet, the start of the name of those that do not
+# count yet, and the list of files that count no more.
+READY, STAGED, REMOVED = ".ready", ".staged.", "removed.json"
 
 
-def read_run(folder: Path | str) -> tuple[Tensors, dict[str, Any]]:
-    """Read what `write_run` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        Where the folder or one of its two files is missing.
-    ValueError
-        Where a file is damaged or the format version is another.
-    """
-    folder = Path(folder)
-    for name in (RUN, TENSORS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"`folder` must be a run folder with {RUN} and {TENSORS}; {folder} has no {name}. "
-                "`svqvae fit` and `model.save` write run folders."
-            )
-    try:
-        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{folder / RUN} must be JSON; it is damaged: {error}. Fit the model anew.") from None
-    version = run.get("format_version") if isinstance(run, dict) else None
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{folder / RUN} must have format version {FORMAT_VERSION}; got {version!r}. "
-            "Read it with the version of svqvae that wrote it, or fit the model anew."
-        )
-    try:
-        tensors = load_file(folder / TENSORS)
-    except SafetensorError as error:
-        raise ValueError(f"{folder / TENSORS} must be a safetensors file; it is damaged: {error}.") from None
-    return tensors, run
-
-
-def check_folder(folder: Path, argument: str = "--out") -> None:
+def check_folder(folder: Path, argument: str = "out") -> None:
     """Refuse a file in the place of a folder, or of one above it."""
     for place in (folder, *folder.parents):
         if place.is_file():
             raise NotADirectoryError(f"`{argument}` must be a folder; got the file {place}. Give another name.")
 
 
-def make_folder(folder: Path, argument: str = "--out") -> None:
+def make_folder(folder: Path, argument: str = "out") -> None:
     """Make a folder and those above it where they do not exist; a file in their place is named."""
     check_folder(folder, argument)
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, argument: str = "out") -> None:
     """Refuse a folder where a file is to be written, and make the folder that it goes to."""
     if path.is_dir():
-        raise IsADirectoryError(f"`--out` must be a file; got the folder {path}. Give a name in it.")
-    make_folder(path.parent)
+        raise IsADirectoryError(f"`{argument}` must be a file; got the folder {path}. Give a name in it.")
+    make_folder(path.parent, argument)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -112,14 +61,81 @@ def writing_whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], kind: str, header: Mapping[str, Any]) -> None:
-    """Write one safetensors file of a kind, whole or not at all; the header is JSON in its metadata."""
-    text = json.dumps({"format_version": FORMAT_VERSION, **header}, ensure_ascii=False)
+def write_together(folder: Path, contents: Mapping[str, bytes], removed: Iterable[str] = ()) -> None:
+    """Write several files into a folder such that all of them count or none does, whenever the process is killed.
+
+    They are written beside the present ones, into a folder of their own. One rename of that folder makes them count,
+    from which moment on `current` finds them; then they move to their places. What a kill left to be moved is moved by
+    the next call.
+
+    Parameters
+    ----------
+    folder
+        Made where it does not exist; other files in it stay.
+    contents
+        By name.
+    removed
+        Names of files that count no more once the new ones do.
+    """
+    make_folder(folder, "folder")
+    _move_ready(folder)
+    for left_over in folder.glob(f"{STAGED}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    stage = Path(tempfile.mkdtemp(dir=folder, prefix=STAGED))
+    try:
+        for name, content in {**contents, REMOVED: json.dumps(list(removed)).encode()}.items():
+            with (stage / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            (stage / name).chmod(0o644)
+        stage.rename(folder / READY)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+    _move_ready(folder)
+
+
+def current(folder: Path, name: str) -> Path:
+    """Return where the file of that name stands which counts, in a folder that `write_together` wrote."""
+    ready = folder / READY
+    try:
+        removed = json.loads((ready / REMOVED).read_text())
+    except FileNotFoundError:
+        return folder / name
+    return ready / name if (ready / name).is_file() or name in removed else folder / name
+
+
+def _move_ready(folder: Path) -> None:
+    """Move the files that count already to their places; a kill within leaves what `current` and this understand."""
+    ready = folder / READY
+    if not ready.is_dir():
+        return
+    names = json.loads((ready / REMOVED).read_text()) if (ready / REMOVED).is_file() else []
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    for path in sorted(ready.iterdir()):
+        if path.name != REMOVED:
+            path.replace(folder / path.name)
+    (ready / REMOVED).unlink(missing_ok=True)
+    ready.rmdir()
+
+
+def to_bytes(tensors: Mapping[str, NDArray[Any]], kind: str, header: Mapping[str, Any], version: int = 1) -> bytes:
+    """Return one safetensors file of a kind; the header is JSON in its metadata."""
+    text = json.dumps({"format_version": version, **header}, ensure_ascii=False)
     arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
-    write_whole(path, save(arrays, metadata={kind: text}))
+    return save(arrays, metadata={kind: text})
 
 
-def read_tensors(path: Path, kind: str, what: str) -> tuple[Tensors, dict[str, Any]]:
+def write_tensors(
+    path: Path, tensors: Mapping[str, NDArray[Any]], kind: str, header: Mapping[str, Any], version: int = 1
+) -> None:
+    """Write what `to_bytes` gives, whole or not at all."""
+    write_whole(path, to_bytes(tensors, kind, header, version))
+
+
+def read_tensors(path: Path, kind: str, what: str, version: int = 1) -> tuple[Tensors, dict[str, Any]]:
     """Read what `write_tensors` wrote.
 
     Parameters
@@ -130,6 +146,8 @@ def read_tensors(path: Path, kind: str, what: str) -> tuple[Tensors, dict[str, A
         As it was written.
     what
         What it must be, for messages.
+    version
+        The format version that it must have.
 
     Raises
     ------
@@ -137,6 +155,28 @@ def read_tensors(path: Path, kind: str, what: str) -> tuple[Tensors, dict[str, A
         Where there is no such file.
     ValueError
         Where it is damaged, of another kind, or of another format version.
+    """
+    tensors, text = read_safetensors(path, kind)
+    if text is None:
+        raise ValueError(f"{path} must be {what}; it holds other tensors.")
+    header = json.loads(text)
+    if header.get("format_version") != version:
+        raise ValueError(
+            f"{path} must have format version {version}; got {header.get('format_version')!r}. Read it with the "
+            "version of svqvae that wrote it, or write it anew."
+        )
+    return tensors, header
+
+
+def read_safetensors(path: Path, kind: str) -> tuple[Tensors, str | None]:
+    """Return the arrays of a safetensors file, and the text that its metadata hold under a name.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where it is damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -146,15 +186,6 @@ def read_tensors(path: Path, kind: str, what: str) -> tuple[Tensors, dict[str, A
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(kind)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, text  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} must be a safetensors file; it is damaged: {error}.") from None
-    if text is None:
-        raise ValueError(f"{path} must be {what}; it holds other tensors.")
-    header = json.loads(text)
-    if header.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} must have format version {FORMAT_VERSION}; got {header.get('format_version')!r}. Read it with the "
-            "version of svqvae that wrote it, or write it anew."
-        )
-    return tensors, header

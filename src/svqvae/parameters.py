@@ -1,93 +1,295 @@
-"""The rules that hyper-parameters must obey, and how those left to us are chosen."""
+"""What may be set, the rules for it, and the recipe that comes of it: every default is resolved here, once."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
 
-import numpy as np
+from svqvae.model.recipe import OWN_NETWORKS, Design, Recipe, Schedule
+from svqvae.progress import n_started
 
-from svqvae.data.scaling import Kind
-from svqvae.model.launched import n_started
-from svqvae.model.likelihood import LIKELIHOODS
+# What the rules take is imported by the command line for its help: neither numpy nor torch may be loaded here.
 
-if TYPE_CHECKING:
-    from svqvae.estimator import SVQVAE
-
-OBJECTIVES = ("prototype", "published", "vqvae")
 ARCHITECTURES = ("dense", "conv", "published-mnist", "published-lincs")
-GEOMETRIES = ("euclidean", "cosine")
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
 PRECISIONS = ("auto", "32-true", "64-true", "bf16-mixed", "16-mixed")
+EUCLIDEAN, COSINE = "euclidean", "cosine"
 
-# Name, smallest value, whether that value itself is allowed, whether only whole numbers are.
-NUMBERS = (
-    ("latent_dim", 1, True, True),
-    ("output_scale", 0, False, False),
-    ("w_sample", 0, True, False),
-    ("w_class", 0, True, False),
-    ("w_label", 0, True, False),
-    ("commitment_cost", 0, True, False),
-    ("divergence_cost", 0, True, False),
-    ("temperature", 0, False, False),
-    ("n_epochs", 1, True, True),
-    ("batch_size", 1, True, True),
-    ("learning_rate", 0, False, False),
-    ("weight_decay", 0, True, False),
-    ("max_shift", 0, True, True),
-    ("patience", 1, True, True),
-    ("devices", 1, True, True),
-    ("num_nodes", 1, True, True),
-)
-MAY_BE_NONE = {
-    "output_scale",
-    "commitment_cost",
-    "n_epochs",
-    "batch_size",
-    "learning_rate",
-    "weight_decay",
-    "max_shift",
-    "temperature",
-    "label_smoothing",
+
+@dataclass(frozen=True)
+class ObjectiveRules:
+    """What an objective allows, and what it takes where nothing is said.
+
+    Attributes
+    ----------
+    hidden, commitment_cost, learning_rate
+        Defaults.
+    geometries
+        Ways to compare latents and codes that it knows.
+    has_labels
+        Whether it has a label term, and with it label smoothing and a temperature of its own.
+    has_decay
+        Whether its optimiser decays weights.
+    has_divergence
+        Whether `divergence_cost` counts, which must then be below `commitment_cost`.
+    settling_share
+        Share of the epochs that train the decoder alone.
+    shifts_images
+        Whether training images are moved unless asked otherwise.
+    """
+
+    hidden: tuple[int, ...]
+    commitment_cost: float
+    learning_rate: float
+    geometries: tuple[str, ...] = (EUCLIDEAN,)
+    has_labels: bool = False
+    has_decay: bool = False
+    has_divergence: bool = False
+    settling_share: float = 0.0
+    shifts_images: bool = False
+
+
+OBJECTIVES = {
+    # Width, rates and cost were chosen on validation folds (benchmarks/defaults.py, "What was chosen on validation").
+    "prototype": ObjectiveRules(
+        (512,),
+        2.0,
+        0.003,
+        geometries=(EUCLIDEAN, COSINE),
+        has_labels=True,
+        has_decay=True,
+        settling_share=1 / 8,
+        shifts_images=True,
+    ),
+    # The values of the two notebooks; the learning rate is that of the MNIST one.
+    "published": ObjectiveRules((), 0.25, 0.001, has_divergence=True),
+    "vqvae": ObjectiveRules((), 0.25, 0.001),
 }
+# How data are brought to numbers of order one, by what the decoder can give: classes of `svqvae.data.units`.
+LIKELIHOODS = {"gaussian": "standard", "bounded": "range", "bernoulli": "zero_one", "negative_binomial": "counts"}
+# Those whose decoders are dense: one dispersion per feature.
+DENSE_ONLY = ("negative_binomial",)
 
 
-def check_parameters(model: "SVQVAE") -> None:
-    """Refuse hyper-parameters that are out of range or contradict each other."""
-    _check_choice("objective", model.objective, OBJECTIVES)
-    _check_architecture(model.architecture)
-    _check_choice("likelihood", model.likelihood, ("auto", *LIKELIHOODS))
-    _check_choice("geometry", model.geometry, GEOMETRIES)
-    _check_choice("precision", model.precision, PRECISIONS)
-    for name, least, is_least_allowed, is_whole in NUMBERS:
-        _check_number(name, getattr(model, name), least, is_least_allowed, is_whole)
-    for name in ("validation_fraction", "dropout", "label_smoothing"):
-        value = getattr(model, name)
-        if value is None and name in MAY_BE_NONE:
-            continue
-        if not isinstance(value, int | float | np.number) or not 0 <= value < 1:
-            raise ValueError(f"`{name}` must be at least 0 and below 1; got {value!r}.")
-    if model.hidden is not None and not np.iterable(model.hidden):
-        raise ValueError(f"`hidden` must be a sequence of widths, such as (256,); got {model.hidden!r}.")
-    if model.image_shape is not None and not np.iterable(model.image_shape):
-        raise ValueError(f"`image_shape` must be (height, width) or with channels first; got {model.image_shape!r}.")
-    hidden = resolve_hidden(model)
-    if any(not isinstance(width, int | np.integer) or width < 1 for width in hidden):
+@dataclass(frozen=True)
+class Parameter:
+    """One hyper-parameter of the estimator.
+
+    Attributes
+    ----------
+    name
+        As in `SVQVAE`.
+    default
+        None where the value is chosen from the data.
+    help
+        What it is, in a few words.
+    choices
+        Values allowed, or none named.
+    least, is_least_allowed, is_whole
+        Smallest value of a number, whether it is allowed itself, and whether only whole numbers are; None is no number.
+    below
+        Numbers must be below it.
+    automatic
+        What None takes, in a few words; empty where None is not allowed.
+    """
+
+    name: str
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    is_least_allowed: bool = True
+    is_whole: bool = False
+    below: float | None = None
+    automatic: str = ""
+
+    @property
+    def rule(self) -> str:
+        """What a number must be."""
+        if self.below is not None:
+            return f"at least {self.least:g} and below {self.below:g}"
+        bound = "of at least" if self.is_least_allowed else "above"
+        return f"a {'whole ' if self.is_whole else ''}number {bound} {self.least:g}"
+
+    def check(self, value: Any) -> None:
+        """Refuse a value that breaks the rule by itself; rules between parameters stand in `check`."""
+        if value is None and self.automatic:
+            return
+        if self.choices and value not in self.choices:
+            raise ValueError(f"`{self.name}` must be one of {', '.join(map(repr, self.choices))}; got {value!r}.")
+        if self.least is None:
+            return
+        is_number = isinstance(value, Integral if self.is_whole else Real) and not isinstance(value, bool)
+        is_right = (
+            is_number and isfinite(value) and value >= self.least and (self.is_least_allowed or value > self.least)
+        )
+        if not is_right or (self.below is not None and value >= self.below):
+            none = " or None" if self.automatic else ""
+            raise ValueError(f"`{self.name}` must be {self.rule}{none}; got {value!r}.")
+
+
+PARAMETERS = (
+    Parameter(
+        "objective", "prototype", "what training minimises: prototype, published or vqvae", choices=tuple(OBJECTIVES)
+    ),
+    Parameter(
+        "architecture", "dense", "networks: dense for tables, conv for images, published-mnist or published-lincs"
+    ),
+    Parameter("latent_dim", 256, "number of latent dimensions", least=1, is_whole=True),
+    Parameter("hidden", None, "width of a hidden layer of dense networks", automatic="512; published: none"),
+    Parameter("dropout", 0.0, "share of input features left out at each training step", least=0, below=1),
+    Parameter(
+        "likelihood",
+        "auto",
+        "what the decoder gives: gaussian, bounded, bernoulli for values in [0, 1], negative_binomial for raw counts",
+        choices=("auto", *LIKELIHOODS),
+    ),
+    Parameter(
+        "output_scale",
+        None,
+        "largest absolute value of the data with likelihood bounded",
+        least=0,
+        is_least_allowed=False,
+        automatic="data are scaled to [-1, 1]",
+    ),
+    Parameter(
+        "geometry", EUCLIDEAN, "how latents and codes are compared: euclidean or cosine", choices=(EUCLIDEAN, COSINE)
+    ),
+    Parameter("w_sample", 4.0, "weight of sample reconstruction (prototype)", least=0),
+    Parameter("w_class", 1.0, "weight of class reconstruction (prototype)", least=0),
+    Parameter("w_label", 1.0, "weight of the label cross-entropy (prototype)", least=0),
+    Parameter(
+        "commitment_cost",
+        None,
+        "weight of the squared distance between latents and codes",
+        least=0,
+        automatic="2; published: 0.25",
+    ),
+    Parameter("divergence_cost", 0.1, "weight of the push away from a wrong nearest code (published)", least=0),
+    Parameter(
+        "label_smoothing",
+        None,
+        "share of each label spread over all classes (prototype)",
+        least=0,
+        below=1,
+        automatic="0.2 for tables, 0 for images",
+    ),
+    Parameter(
+        "temperature",
+        None,
+        "divides squared distances in class probabilities",
+        least=0,
+        is_least_allowed=False,
+        automatic="1; cosine: 0.1",
+    ),
+    Parameter(
+        "n_epochs",
+        None,
+        "passes over the data",
+        least=1,
+        is_whole=True,
+        automatic="25 to 100, for about 2,000 steps",
+    ),
+    Parameter(
+        "batch_size",
+        None,
+        "most samples of a training step",
+        least=1,
+        is_whole=True,
+        automatic="a twentieth of the data, 16 to 256",
+    ),
+    Parameter(
+        "learning_rate",
+        None,
+        "learning rate of the optimiser",
+        least=0,
+        is_least_allowed=False,
+        automatic="0.003; published: 0.001",
+    ),
+    Parameter(
+        "weight_decay",
+        None,
+        "weight decay of the optimiser (prototype)",
+        least=0,
+        automatic="1 for tables, 0.05 for images",
+    ),
+    Parameter(
+        "max_shift",
+        None,
+        "pixels by which training images are moved at most",
+        least=0,
+        is_whole=True,
+        automatic="1 in 14; published: 0",
+    ),
+    Parameter("validation_fraction", 0.05, "share of the samples held out with early stopping", least=0, below=1),
+    Parameter("early_stopping", "auto", "whether to stop training where held-out samples no longer improve"),
+    Parameter("patience", 10, "epochs to wait for held-out samples to improve", least=1, is_whole=True),
+    Parameter("image_shape", None, "sides of the images that flat rows hold", automatic="that of the data"),
+    Parameter("accelerator", "auto", "where training runs: auto, cpu or cuda", choices=ACCELERATORS),
+    Parameter("devices", 1, "processes that train together", least=1, is_whole=True),
+    Parameter("num_nodes", 1, "machines that train together, under torchrun", least=1, is_whole=True),
+    Parameter(
+        "precision",
+        "32-true",
+        "of training: 32-true, 64-true, bf16-mixed, 16-mixed, or auto for what is measured to be faster",
+        choices=PRECISIONS,
+    ),
+)
+# Those that the rules choose by other parameters alone, whatever the data.
+BY_RULE = ("hidden", "commitment_cost", "label_smoothing", "temperature", "learning_rate", "weight_decay")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rules must know of the data and the machine.
+
+    Attributes
+    ----------
+    n_samples, n_trained
+        Samples in all, and those that train.
+    n_features, n_classes
+        Features of a row, and classes.
+    image_shape
+        (channels, height, width), or () for tables.
+    has_cuda
+        Whether the machine has a graphics card that torch can use.
+    """
+
+    n_samples: int
+    n_trained: int
+    n_features: int
+    n_classes: int
+    image_shape: tuple[int, ...] = ()
+    has_cuda: bool = False
+
+
+def check(given: Mapping[str, Any]) -> None:
+    """Refuse hyper-parameters that are out of range or contradict each other.
+
+    Parameters
+    ----------
+    given
+        All parameters of `SVQVAE` by name.
+    """
+    _check_architecture(given["architecture"])
+    for parameter in PARAMETERS:
+        parameter.check(given[parameter.name])
+    for name, example in (
+        ("hidden", "a sequence of widths, such as (256,)"),
+        ("image_shape", "(height, width) or with channels first"),
+    ):
+        if given[name] is not None and not isinstance(given[name], Iterable):
+            raise ValueError(f"`{name}` must be {example}; got {given[name]!r}.")
+    hidden = tuple(_or(given["hidden"], ()))
+    if any(not isinstance(width, Integral) or width < 1 for width in hidden):
         raise ValueError(f"`hidden` must hold whole numbers of at least 1; got {hidden!r}.")
-    if model.early_stopping not in (True, False, "auto"):
-        raise ValueError(f"`early_stopping` must be True, False or 'auto'; got {model.early_stopping!r}.")
-    _check_choice("accelerator", model.accelerator, ACCELERATORS)
-    if model.num_nodes > 1 and n_started() == 1:
-        raise ValueError(
-            f"`num_nodes` must be 1 unless torchrun starts the processes on all machines; got {model.num_nodes}. Use "
-            "`torchrun --nnodes`."
-        )
-    if n_started() > 1 and not isinstance(model.random_state, int | np.integer):
-        raise ValueError(
-            f"`random_state` must be a whole number where several processes train together, so that all start from the "
-            f"same weights; got {model.random_state!r}."
-        )
-    _check_objective(model)
-    _check_likelihood(model)
-    if model.early_stopping is True and model.validation_fraction == 0:
+    if given["early_stopping"] not in (True, False, "auto"):
+        raise ValueError(f"`early_stopping` must be True, False or 'auto'; got {given['early_stopping']!r}.")
+    _check_processes(given)
+    _check_objective(given)
+    _check_likelihood(given)
+    if given["early_stopping"] is True and given["validation_fraction"] == 0:
         raise ValueError("`validation_fraction` must be above 0 where early_stopping=True; got 0. Use 0.1, say.")
 
 
@@ -102,120 +304,142 @@ def _check_architecture(architecture: Any) -> None:
         )
 
 
-def _check_objective(model: "SVQVAE") -> None:
-    if model.objective == "prototype":
-        return
-    if model.geometry != "euclidean":
+def _check_processes(given: Mapping[str, Any]) -> None:
+    if given["num_nodes"] > 1 and n_started() == 1:
         raise ValueError(
-            f"`geometry` must be 'euclidean' with objective={model.objective!r}; got {model.geometry!r}. "
-            "Use objective='prototype' for the cosine geometry."
+            f"`num_nodes` must be 1 unless torchrun starts the processes on all machines; got {given['num_nodes']}. "
+            "Use `torchrun --nnodes`."
         )
-    commitment_cost = resolve_commitment_cost(model)
-    if model.objective == "published" and model.divergence_cost >= commitment_cost:
+    if n_started() > 1 and not isinstance(given["random_state"], Integral):
+        raise ValueError(
+            f"`random_state` must be a whole number where several processes train together, so that all start from the "
+            f"same weights; got {given['random_state']!r}."
+        )
+
+
+def _check_objective(given: Mapping[str, Any]) -> None:
+    rules = OBJECTIVES[given["objective"]]
+    if given["geometry"] not in rules.geometries:
+        raise ValueError(
+            f"`geometry` must be {rules.geometries[0]!r} with objective={given['objective']!r}; got "
+            f"{given['geometry']!r}. Use objective='prototype' for the cosine geometry."
+        )
+    commitment_cost, divergence_cost = _or(given["commitment_cost"], rules.commitment_cost), given["divergence_cost"]
+    if rules.has_divergence and divergence_cost >= commitment_cost:
         raise ValueError(
             f"`divergence_cost` must be below `commitment_cost`, or latents are driven off without bound; got "
-            f"{model.divergence_cost:g} and {commitment_cost:g}. The published values are 0.1 and 0.25."
+            f"{divergence_cost:g} and {commitment_cost:g}. The published values are 0.1 and 0.25."
         )
 
 
-def _check_likelihood(model: "SVQVAE") -> None:
-    if model.likelihood == "negative_binomial" and model.architecture != "dense":
+def _check_likelihood(given: Mapping[str, Any]) -> None:
+    likelihood, architecture = given["likelihood"], given["architecture"]
+    if likelihood in DENSE_ONLY and architecture != "dense":
+        raise ValueError(f"`likelihood` {likelihood!r} must go with architecture='dense'; got {architecture!r}.")
+    if given["output_scale"] is not None and resolve_likelihood(given) != "bounded":
         raise ValueError(
-            f"`likelihood` 'negative_binomial' must go with architecture='dense'; got {model.architecture!r}."
-        )
-    if model.output_scale is not None and resolve_likelihood(model) != "bounded":
-        raise ValueError(
-            f"`output_scale` must be None unless likelihood='bounded'; got {model.output_scale!r} with "
-            f"likelihood={model.likelihood!r}."
+            f"`output_scale` must be None unless likelihood='bounded'; got {given['output_scale']!r} with "
+            f"likelihood={likelihood!r}."
         )
 
 
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}.")
+def resolve(given: Mapping[str, Any], facts: Facts, seed: int) -> Recipe:
+    """Return the recipe of a fit: what was given, and the rules below for what was left to them.
+
+    Parameters
+    ----------
+    given
+        All parameters of `SVQVAE` by name; sound, see `check`.
+    facts
+        Of the data and the machine.
+    seed
+        As `resolve_seed` returned it.
+    """
+    return Recipe(_resolve_design(given, facts), _resolve_schedule(given, facts, seed))
 
 
-def _check_number(name: str, value: Any, least: float, is_least_allowed: bool, is_whole: bool) -> None:
-    if value is None and name in MAY_BE_NONE:
-        return
-    kinds = int | np.integer if is_whole else int | float | np.number
-    is_right = isinstance(value, kinds) and not isinstance(value, bool) and np.isfinite(value)
-    if not is_right or value < least or (value == least and not is_least_allowed):
-        rule = f"a {'whole ' if is_whole else ''}number {'of at least' if is_least_allowed else 'above'} {least}"
-        none = " or None" if name in MAY_BE_NONE else ""
-        raise ValueError(f"`{name}` must be {rule}{none}; got {value!r}.")
+def _resolve_design(given: Mapping[str, Any], facts: Facts) -> Design:
+    rules, architecture = OBJECTIVES[given["objective"]], given["architecture"]
+    return Design(
+        objective=given["objective"],
+        architecture=architecture if isinstance(architecture, str) else OWN_NETWORKS,
+        n_features=facts.n_features,
+        n_classes=facts.n_classes,
+        image_shape=facts.image_shape,
+        latent_dim=int(given["latent_dim"]),
+        hidden=tuple(int(width) for width in _or(given["hidden"], rules.hidden)),
+        dropout=float(given["dropout"]),
+        likelihood=resolve_likelihood(given),
+        output_scale=float(given["output_scale"] or 1.0),
+        units=resolve_units(given),
+        geometry=given["geometry"],
+        # Squared distances between unit vectors are at most 4, others are not.
+        temperature=float(_or(given["temperature"], 0.1 if given["geometry"] == COSINE else 1.0)),
+    )
 
 
-def resolve_likelihood(model: "SVQVAE") -> str:
+def _resolve_schedule(given: Mapping[str, Any], facts: Facts, seed: int) -> Schedule:
+    rules, is_dense = OBJECTIVES[given["objective"]], given["architecture"] == "dense"
+    batch_size = int(given["batch_size"] or min(max(facts.n_trained // 20, 16), 256))
+    n_epochs = resolve_n_epochs(given, -(-facts.n_trained // batch_size))
+    fraction = resolve_validation_fraction(given, facts.n_samples)
+    # An eighth, at least 1, none of a single epoch.
+    n_settling = max(1, int(n_epochs * rules.settling_share)) if rules.settling_share and n_epochs > 1 else 0
+    return Schedule(
+        w_sample=float(given["w_sample"]),
+        w_class=float(given["w_class"]),
+        w_label=float(given["w_label"]),
+        commitment_cost=float(_or(given["commitment_cost"], rules.commitment_cost)),
+        divergence_cost=float(given["divergence_cost"]),
+        # Few samples of a table may be overfitted.
+        label_smoothing=float(_or(given["label_smoothing"], 0.2 if is_dense and rules.has_labels else 0.0)),
+        n_epochs=n_epochs,
+        n_settling_epochs=n_settling,
+        batch_size=batch_size,
+        learning_rate=float(given["learning_rate"] or rules.learning_rate),
+        # 1 where all inputs meet in one layer and few samples overfit it.
+        weight_decay=float(_or(given["weight_decay"], 1.0 if is_dense else 0.05)) if rules.has_decay else 0.0,
+        max_shift=_resolve_max_shift(given, facts.image_shape),
+        validation_fraction=fraction,
+        early_stopping=fraction > 0,
+        patience=int(given["patience"]),
+        accelerator=resolve_accelerator(given["accelerator"], facts.has_cuda),
+        devices=int(given["devices"]),
+        num_nodes=int(given["num_nodes"]),
+        precision=given["precision"],
+        seed=seed,
+    )
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def resolve_likelihood(given: Mapping[str, Any]) -> str:
     """Return the likelihood: images are bounded, tables are not."""
-    if model.likelihood != "auto":
-        return str(model.likelihood)
-    return "bounded" if model.architecture in ("conv", "published-mnist", "published-lincs") else "gaussian"
+    if given["likelihood"] != "auto":
+        return str(given["likelihood"])
+    is_bounded = given["architecture"] in ("conv", "published-mnist", "published-lincs")
+    return "bounded" if is_bounded else "gaussian"
 
 
-def resolve_scaling(model: "SVQVAE") -> Kind:
-    """Return how X is scaled: what the decoder can give decides."""
-    likelihood = resolve_likelihood(model)
-    if likelihood == "negative_binomial":
-        return "counts"
-    if likelihood == "bernoulli" or model.output_scale is not None:
-        return "none"
-    return "range" if likelihood == "bounded" or model.architecture == "conv" else "standard"
+def resolve_units(given: Mapping[str, Any]) -> str:
+    """Return how X is brought to numbers of order one: what the decoder can give decides."""
+    if given["output_scale"] is not None:
+        return "bounded"
+    units = LIKELIHOODS[resolve_likelihood(given)]
+    return "range" if units == "standard" and given["architecture"] == "conv" else units
 
 
-def resolve_commitment_cost(model: "SVQVAE") -> float:
-    """Return the commitment cost: 0.25 as published, more for the default objective."""
-    if model.commitment_cost is not None:
-        return float(model.commitment_cost)
-    return 2.0 if model.objective == "prototype" else 0.25
+def resolve_n_epochs(given: Mapping[str, Any], n_batches: int) -> int:
+    """Return the number of epochs: enough for 2,000 steps, from 25 to 100."""
+    return int(given["n_epochs"] or min(max(-(-2000 // n_batches), 25), 100))
 
 
-def resolve_weights(model: "SVQVAE") -> Mapping[str, float]:
-    """Return the weight of each loss term of the objective."""
-    commitment_cost = resolve_commitment_cost(model)
-    if model.objective == "prototype":
-        return {
-            "sample_reconstruction": model.w_sample,
-            "class_reconstruction": model.w_class,
-            "label": model.w_label,
-            "commitment": commitment_cost,
-        }
-    weights = {"reconstruction": 1.0, "codebook": 1.0, "commitment": commitment_cost}
-    if model.objective == "published":
-        weights |= {"codebook_divergence": -1.0, "divergence": -model.divergence_cost}
-    return weights
-
-
-def resolve_hidden(model: "SVQVAE") -> tuple[int, ...]:
-    """Return the widths of the hidden layers: one of 512, or none for the published objectives."""
-    if model.hidden is not None:
-        return tuple(model.hidden)
-    return (512,) if model.objective == "prototype" else ()
-
-
-def resolve_temperature(model: "SVQVAE") -> float:
-    """Return the temperature: squared distances between unit vectors are at most 4, others are not."""
-    if model.temperature is not None:
-        return float(model.temperature)
-    return 0.1 if model.geometry == "cosine" else 1.0
-
-
-def resolve_label_smoothing(model: "SVQVAE") -> float:
-    """Return the label smoothing: a fifth where few samples of a table may be overfitted, none for images."""
-    if model.label_smoothing is not None:
-        return float(model.label_smoothing)
-    return 0.2 if model.architecture == "dense" else 0.0
-
-
-def resolve_n_settling_epochs(model: "SVQVAE", n_epochs: int) -> int:
-    """Return how many of the epochs train the decoder alone: an eighth, at least 1, none of a single epoch."""
-    return max(1, n_epochs // 8) if model.objective == "prototype" and n_epochs > 1 else 0
-
-
-def resolve_validation_fraction(model: "SVQVAE", n_samples: int) -> float:
+def resolve_validation_fraction(given: Mapping[str, Any], n_samples: int) -> float:
     """Return the share of the samples to hold out: none unless there is early stopping, as from 10,000 samples on."""
-    watches = n_samples >= 10_000 if model.early_stopping == "auto" else bool(model.early_stopping)
-    return float(model.validation_fraction) if watches else 0.0
+    watches = n_samples >= 10_000 if given["early_stopping"] == "auto" else bool(given["early_stopping"])
+    return float(given["validation_fraction"]) if watches else 0.0
 
 
 def resolve_accelerator(accelerator: str, has_cuda: bool) -> str:
@@ -227,46 +451,26 @@ def resolve_accelerator(accelerator: str, has_cuda: bool) -> str:
     return "cpu" if accelerator == "cpu" else "cuda"
 
 
-def resolve_batch_size(model: "SVQVAE", n_samples: int) -> int:
-    """Return the batch size: about 20 batches an epoch, of 16 to 256 samples."""
-    return int(model.batch_size or np.clip(n_samples // 20, 16, 256))
-
-
-def resolve_n_epochs(model: "SVQVAE", n_batches: int) -> int:
-    """Return the number of epochs: enough for 2,000 steps, from 25 to 100."""
-    return int(model.n_epochs or np.clip(-(-2000 // n_batches), 25, 100))
-
-
-def resolve_learning_rate(model: "SVQVAE") -> float:
-    """Return the learning rate: 0.001 as published, three times that for the default objective."""
-    return float(model.learning_rate or (0.003 if model.objective == "prototype" else 0.001))
-
-
-def resolve_weight_decay(model: "SVQVAE") -> float:
-    """Return the weight decay: 1 where all inputs meet in one layer and few samples overfit it, else 0.05."""
-    if model.weight_decay is not None:
-        return float(model.weight_decay)
-    return 1.0 if model.architecture == "dense" else 0.05
-
-
-def resolve_max_shift(model: "SVQVAE", image_shape: tuple[int, int, int] | None) -> int:
+def _resolve_max_shift(given: Mapping[str, Any], image_shape: tuple[int, ...]) -> int:
     """Return by how many pixels training images are moved: 1 in 14, for the default objective on images."""
-    if image_shape is None:
+    if not image_shape:
         return 0
-    if model.max_shift is not None:
-        return int(model.max_shift)
-    is_ours = model.objective == "prototype" and model.architecture == "conv"
-    return min(image_shape[1:]) // 14 if is_ours else 0
+    if given["max_shift"] is not None:
+        return int(given["max_shift"])
+    shifts = OBJECTIVES[given["objective"]].shifts_images and given["architecture"] == "conv"
+    return min(image_shape[1:]) // 14 if shifts else 0
 
 
 def resolve_seed(random_state: Any) -> int:
     """Return a seed from an int, a generator or None, leaving numpy's global state alone."""
+    import numpy as np
+
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
-    if isinstance(random_state, int | np.integer) and 0 <= random_state < 2**32:
+    if isinstance(random_state, Integral) and 0 <= int(random_state) < 2**32:
         return int(random_state)
     raise ValueError(f"`random_state` must be None, a generator or a whole number from 0; got {random_state!r}.")

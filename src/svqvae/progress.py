@@ -1,5 +1,6 @@
-"""Bars on standard error for what takes long."""
+"""What is told of what takes long: bars on standard error, and which of several processes tells and writes."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -62,3 +63,13 @@ def part_bars(is_shown: bool) -> Iterator[Callable[[str], Callable[[int, int], N
             return lambda done, in_all: progress.update(task, completed=done, total=in_all)
 
         yield open_bar
+
+
+def n_started() -> int:
+    """Return how many processes torchrun or a like launcher started, this one among them; 1 where it did not."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+
+
+def is_first() -> bool:
+    """Return whether this process is the one that writes files."""
+    return n_started() == 1 or int(os.environ.get("RANK", "0")) == 0

@@ -1,6 +1,5 @@
 """What holds for all commands: help, defaults, exit statuses, warnings, terminals."""
 
-import inspect
 import os
 import pty
 import shlex
@@ -14,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 from typer.main import get_command
 
-from svqvae import SVQVAE, __version__, cli
+from svqvae import __version__, cli
 
 Run = Callable[..., int]
 COMMANDS: dict[str, Any] = get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -38,34 +37,47 @@ def test_every_command_can_be_quiet_or_print_json(name: str) -> None:
     assert {"--quiet", "-q", "--json"} <= options
 
 
-@pytest.mark.parametrize("name", ["fit", "evaluate"])
-def test_defaults_are_those_of_the_estimator(name: str) -> None:
-    theirs = {key: entry.default for key, entry in inspect.signature(SVQVAE.__init__).parameters.items()}
-    theirs["epochs"] = theirs["n_epochs"]
-    ours = {parameter.name: parameter.default for parameter in COMMANDS[name].params}
-    # Left open, the architecture is "conv" for images.
-    shared = set(ours) & set(theirs) - {"architecture"}
-    assert {"objective", "likelihood", "geometry", "epochs"} <= shared
-    assert {key: ours[key] for key in shared} == {key: theirs[key] for key in shared}
-    others = {"data", "label", "out", "group", "unlabelled", "ignore", "as_json", "quiet", "architecture"}
-    others |= {"on_disk"}
-    alone = {"fit": {"hold_out", "resume", "with_report", "seed"}, "evaluate": {"folds", "jobs", "seeds"}}
-    assert set(ours) - shared == others - ({"architecture"} if name == "evaluate" else set()) | alone[name]
-
-
-@pytest.mark.parametrize(("name", "function"), [("fit", "fit.fit_run"), ("evaluate", "evaluate.evaluate_model")])
-def test_what_is_not_asked_for_is_left_to_the_estimator(
-    name: str, function: str, run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "CSV", "--label", "knd", "--out", "x"], "`--label` must be a column of"),
+        (["fit", "nothing.csv", "--label", "kind", "--out", "x"], "nothing.csv"),
+        (["fit", "CSV", "--label", "kind", "--out", "CSV"], "must be a folder; got the file"),
+        (["fit", "CSV", "--label", "kind", "--out", "x", "--geometry", "flat"], "`--geometry` must be one of"),
+        (["fit", "CSV", "--out", "x"], "Missing option '--label'"),
+        (
+            ["fit", "CSV", "--label", "kind", "--out", "x", "--ignore", "age"],
+            "`--ignore` must name a feature; got 'age'",
+        ),
+        (["fit", "CSV", "--label", "kind", "--out", "x", "--hold-out", "2"], "`--hold-out` must be at least 0"),
+        (["annotate", "nowhere", "CSV", "--out", "x.csv"], "`RUN` must be a run folder"),
+        (["demo", "--out", "CSV"], "`--out` must be a folder; got the file"),
+        (["demo", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["annotate", "nowhere", "CSV", "--out", "x.csv", "--unknown", "5"], "`--unknown` must be from 0 to 1; got 5."),
+    ],
+)
+def test_a_mistake_ends_with_one_sentence_and_status_2(
+    run: Run,
+    batches: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def keep(*arguments: Any, **_: Any) -> NoReturn:
-        settings = next(part for part in arguments if isinstance(part, dict))
-        # A seed of its own makes a command give the same twice; a bar is for terminals.
-        given = {key: value for key, value in settings.items() if key not in ("random_state", "verbose")}
-        assert given.items() <= SVQVAE().get_params(deep=False).items()
-        raise ValueError("kept.")
+    monkeypatch.chdir(tmp_path)
+    assert run(*(batches if argument == "CSV" else argument for argument in arguments)) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
-    monkeypatch.setattr(f"svqvae.jobs.{function}", keep)
-    assert run(name, table, "--label", "kind", "--out", tmp_path / "out") == 2
+
+@pytest.mark.parametrize("statement", ["import svqvae", "import svqvae.cli", "import svqvae.atlas.density"])
+def test_import_does_not_load_torch(statement: str) -> None:
+    code = f"{statement}; import sys; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    assert start(code).returncode == 0
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["fit", "--help"], ["fi"]])

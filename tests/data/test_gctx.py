@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as arrays
 from scipy import sparse
 
 from svqvae.data import gctx
-from svqvae.data.tables import from_anndata, read_table
+from svqvae.data.samples import read_samples
+from svqvae.data.tables import read_table
 
 FOLDER = "lincs"
 BINARY = [
@@ -208,9 +209,11 @@ def test_a_refused_file_leaves_the_old_one(tmp_path, plate):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_tables_are_read_with_their_labels(tmp_path, plate, suffix):
     gctx.write(plate[["s1", "s3", "s4"]], tmp_path / f"a{suffix}")
-    table = from_anndata(read_table(tmp_path / f"a{suffix}", label="kind", group="n"), label="kind", group="n")
-    assert (list(table.y), list(table.groups)) == (["T", "B", "T"], [4, 2, 1])
-    assert list(table.feature_names) == [str(780 + k) for k in range(7)]
+    table = read_table(tmp_path / f"a{suffix}", label="kind", group="n")
+    assert (list(table.obs["kind"]), list(table.obs["n"])) == (["T", "B", "T"], [4, 2, 1])
+    samples = read_samples(table, label="kind", groups="n")
+    assert (list(samples.labels), list(samples.groups)) == (["T", "B", "T"], [0, 1, 2])
+    assert list(samples.feature_names) == [str(780 + k) for k in range(7)]
     with pytest.raises(
         ValueError, match=r"`label` must be a column of .*; got 'kin'. The closest names are 'kind', 'n'; col"
     ):

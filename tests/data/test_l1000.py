@@ -157,7 +157,7 @@ def test_signatures_without_a_class_go_into_a_file_of_their_own(files: Files) ->
     assert written.obs["pcl"].notna().all()
     assert "pcl" not in apart.obs
     assert any(sentence.startswith(f"{apart.n_obs} signatures of ") for sentence in told)
-    with pytest.raises(ValueError, match=r"`--unlabelled-out` must be another file than `--out`"):
+    with pytest.raises(ValueError, match=r"`unlabelled_out` must be another file than `out`"):
         prepare_signatures(files.paths, files.sig_info, files.pcl, out, unlabelled_out=out)
 
 
@@ -307,7 +307,7 @@ def test_nothing_is_written_where_writing_fails(files: Files, monkeypatch: pytes
         prepare_signatures(files.paths, files.sig_info, files.pcl, out)
     assert [path.name for path in out.parent.iterdir()] == ["a.h5ad"]
     assert out.read_text() == "before"
-    with pytest.raises(ValueError, match=r"`--out` must end in .h5ad; got a.csv."):
+    with pytest.raises(ValueError, match=r"`out` must end in .h5ad; got a.csv."):
         prepare_signatures(files.paths, files.sig_info, files.pcl, out.with_suffix(".csv"))
 
 

@@ -155,7 +155,7 @@ def test_open_table_checks_what_read_table_checks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`label` must be a column of .*; got 'sort'"):
         open_table(path, label="sort", on_disk=True)
     table().obs.to_csv(tmp_path / "data.csv")
-    with pytest.raises(ValueError, match=r"`--on-disk` must go with .h5ad, .zarr, .gctx; got .*data.csv"):
+    with pytest.raises(ValueError, match=r"`on_disk` must go with .h5ad, .zarr, .gctx; got .*data.csv"):
         open_table(tmp_path / "data.csv", on_disk=True)
     (tmp_path / "text.h5ad").write_text("no file of this kind")
     with pytest.raises(ValueError, match=r"`path` must be a sound AnnData file \(.h5ad\)"):

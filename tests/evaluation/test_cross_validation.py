@@ -20,14 +20,14 @@ from sklearn.preprocessing import Normalizer
 
 from svqvae import SVQVAE
 from svqvae.cli.printing import print_comparison, verdict
+from svqvae.data.samples import Samples
 from svqvae.evaluation.cross_validation import (
     Comparison,
-    LeakageWarning,
     baselines,
-    count_near_duplicates,
     cross_validate,
     make_folds,
 )
+from svqvae.evaluation.leakage import LeakageWarning
 
 SLOW_BASELINE = "shrunken LDA, unit-length rows"
 Planted = tuple[NDArray[np.float64], NDArray[np.str_], NDArray[np.int64]]
@@ -69,14 +69,14 @@ def test_the_model_never_sees_the_group_of_what_it_predicts(planted: Planted, mo
     named = np.column_stack([X, groups])
     fit, predict, seen = SVQVAE.fit, SVQVAE.predict, []
 
-    def watched_fit(self: SVQVAE, rows: Any, labels: Any, **settings: Any) -> SVQVAE:
-        seen.append(set(rows[:, -1]))
-        assert len(np.unique(settings["groups"])) == len(seen[-1])
-        return fit(self, rows, labels, **settings)
+    def watched_fit(self: SVQVAE, samples: Samples, **settings: Any) -> SVQVAE:
+        seen.append(set(samples.rows[:, -1]))
+        assert len(np.unique(samples.groups)) == len(seen[-1])
+        return fit(self, samples, **settings)
 
-    def watched_predict(self: SVQVAE, rows: Any) -> Any:
-        assert not seen[-1] & set(rows[:, -1])
-        return predict(self, rows)
+    def watched_predict(self: SVQVAE, samples: Samples) -> Any:
+        assert not seen[-1] & set(samples.rows[:, -1])
+        return predict(self, samples)
 
     monkeypatch.setattr(SVQVAE, "fit", watched_fit)
     monkeypatch.setattr(SVQVAE, "predict", watched_predict)
@@ -188,32 +188,16 @@ def test_planted_near_duplicates_are_told_unless_groups_keep_them_together() -> 
     X = np.repeat(rng.normal(size=(40, 30)), 2, axis=0) + 0.01 * rng.normal(size=(80, 30))
     pairs = np.arange(80) // 2
     y = pairs % 2
-    with pytest.warns(LeakageWarning, match=r"6\d of 80 held-out samples have a near-duplicate .* with groups"):
+    with pytest.warns(LeakageWarning, match=r"6\d of 80 held-out samples have a near-duplicate .* with `groups`"):
         found = cross_validate(X, y, {}, n_folds=4, seeds=[0])
     partners = sum(np.isin(pairs[test], pairs[train]).sum() for train, test in make_folds(y, None, 4, 0))
     assert found.n_near_duplicates == partners
     assert cross_validate(X, y, {}, groups=pairs, n_folds=4, seeds=[0]).n_near_duplicates == 0
 
 
-@pytest.mark.parametrize("n_features", [1, 2, 30])
-def test_samples_that_are_close_by_chance_are_no_duplicates(n_features: int) -> None:
-    rng = np.random.default_rng(3)
-    rows, y = rng.normal(size=(400, n_features)) * np.geomspace(1, 1000, n_features), np.arange(400) % 4
-    train, test = np.arange(200), np.arange(200, 400)
-    assert count_near_duplicates(rows.__getitem__, y, [(train, test)]) <= 1
-    rows[200:250] = rows[:50]
-    assert 50 <= count_near_duplicates(rows.__getitem__, y, [(train, test)]) <= 51
-
-
 def test_measurements_of_few_features_are_not_taken_for_duplicates() -> None:
     X, y = load_wine(return_X_y=True)
     assert cross_validate(X, y, {}, seeds=[0]).n_near_duplicates == 0
-
-
-def test_of_many_samples_a_part_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("svqvae.evaluation.leakage.MAX_LOOKED_AT", 25)
-    rows = np.tile(np.random.default_rng(0).normal(size=(50, 20)), (2, 1))
-    assert count_near_duplicates(rows.__getitem__, np.arange(100) % 2, [(np.arange(50), np.arange(50, 100))]) == 50
 
 
 def test_random_labels_are_recognised_by_chance_only() -> None:

@@ -1,5 +1,6 @@
 """A model card says what is known in YAML and Markdown that others read, whatever classes are called."""
 
+import json
 import re
 from typing import Any
 
@@ -22,15 +23,15 @@ NAMES = [
 ]
 
 
+DESIGN = {"latent_dim": 8, "architecture": "dense", "objective": "prototype", "n_features": 2, "image_shape": []}
+
+
 def build_run(names: list[str], **changes: Any) -> dict[str, Any]:
     return {
         "classes": {"values": names},
-        "n_features": 2,
         "feature_names": ["x|y", "ζ\n*"],
         "sample_shape": [2],
-        "image_shape": None,
-        "parameters": {"latent_dim": 8, "architecture": "dense", "objective": "prototype", "hidden": None},
-        "seed": 7,
+        "recipe": {"design": DESIGN, "schedule": {"learning_rate": 0.003, "seed": 7}},
         "n_iter": 25,
         "data": {"n_samples": 50, "n_trained": 40, "sha256": "abc123"},
         "versions": {"svqvae": "0.1.0", "torch": "2.13.0"},
@@ -89,13 +90,24 @@ def test_figures_stand_in_the_card_only_where_samples_were_held_out() -> None:
 
 def test_what_is_not_known_is_said() -> None:
     data = {"n_samples": 0, "n_trained": 0, "sha256": None, "imported": {"encode.pth": "12ab"}}
-    run = build_run(["p", "q"], data=data, image_shape=[1, 1, 2])
+    run = build_run(
+        ["p", "q"], data=data, recipe={"design": DESIGN | {"image_shape": [1, 1, 2]}, "schedule": {"seed": 7}}
+    )
     card = write_card("n", run, {}, [0, 0], "other")
     assert table(card) == [["p", "unknown"], ["q", "unknown"]]
     assert "- Unknown: the weights were imported from encode.pth" in card
     assert "Trained for" not in card
     assert "nothing can be simulated" in card
     assert front_matter(card)["pipeline_tag"] == "image-classification"
+
+
+def test_how_it_was_made_is_told_with_all_settings() -> None:
+    card = write_card("n", build_run(["p", "q"]), {}, [1, 2], "mit")
+    assert "Trained for 25 epochs with seed 7 by svqvae 0.1.0, torch 2.13.0" in card
+    settings = re.search(r"```json\n(.*?)\n```", card, re.DOTALL)
+    assert settings
+    assert json.loads(settings[1]) == DESIGN | {"learning_rate": 0.003, "seed": 7}
+    assert "one code of 8 dimensions for each of 2 classes, for samples of 2 features" in card
 
 
 def test_many_classes_are_cut_and_counted() -> None:

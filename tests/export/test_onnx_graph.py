@@ -66,7 +66,7 @@ def start(path: Path) -> Any:
 def test_onnx_runtime_agrees_with_the_estimator(name: str, tmp_path: Path) -> None:
     model, X = MODELS[name]
     model.fit(X[:N_FITTED], y[:N_FITTED])
-    graph = export_onnx(model, tmp_path / "deep" / "model.onnx")
+    graph = export_onnx(model.fitted_, tmp_path / "deep" / "model.onnx")
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", onnx_graph.OPSET)]
     session = start(tmp_path / "deep" / "model.onnx")
     assert [put.name for put in session.get_inputs()] == ["X"]
@@ -90,21 +90,22 @@ def named() -> SVQVAE:
 
 
 def test_names_stand_in_the_metadata(named: SVQVAE, tmp_path: Path) -> None:
-    export_onnx(named, tmp_path / "model.onnx")
+    export_onnx(named.fitted_, tmp_path / "model.onnx")
     metadata = start(tmp_path / "model.onnx").get_modelmeta().custom_metadata_map
     described = {key: json.loads(value) for key, value in metadata.items()}
     assert described["classes"] == named.classes_.tolist()
     assert described["feature_names"] == named.feature_names_in_.tolist()
-    assert described["svqvae"]["temperature"] == 2.0
-    assert described["svqvae"]["data"] == named.data_
+    told, fitted = described["svqvae"], named.fitted_
+    assert (told["temperature"], told["units"], told["seed"]) == (2.0, "standard", 0)
+    assert (told["data"], told["fingerprint"]) == (fitted.origin, fitted.fingerprint)
 
 
 def test_export_is_silent_repeatable_and_tells_nothing_of_the_machine(
     named: SVQVAE, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = {name: value.clone() for name, value in named.module_.state_dict().items()}
-    export_onnx(named, tmp_path / "a.onnx")
-    export_onnx(named, tmp_path / "b.onnx")
+    export_onnx(named.fitted_, tmp_path / "a.onnx")
+    export_onnx(named.fitted_, tmp_path / "b.onnx")
     assert "".join(capfd.readouterr()) == ""
     content = (tmp_path / "a.onnx").read_bytes()
     assert content == (tmp_path / "b.onnx").read_bytes()
@@ -118,7 +119,7 @@ def test_without_the_extra_one_sentence_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(ModuleNotFoundError, match=r'onnxscript cannot be found\. Run pip install "svqvae\[onnx\]"'):
-        export_onnx(named, tmp_path / "model.onnx")
+        export_onnx(named.fitted_, tmp_path / "model.onnx")
 
 
 class Fickle(nn.Linear):
@@ -133,7 +134,7 @@ def test_networks_that_cannot_be_exported_are_told(tmp_path: Path, capfd: pytest
     pair = (Fickle(30, 4), nn.Linear(4, 30))
     model = SVQVAE(**SHORT, architecture=pair, latent_dim=4).fit(TABLE, y)
     with pytest.raises(ValueError, match=r"must have an encoder that torch\.onnx can export"):
-        export_onnx(model, tmp_path / "model.onnx")
+        export_onnx(model.fitted_, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -141,13 +142,13 @@ def test_networks_that_cannot_be_exported_are_told(tmp_path: Path, capfd: pytest
 def test_the_published_model_agrees_on_real_signatures(real_file: Callable[[str], Path], tmp_path: Path) -> None:
     from svqvae.data import gctx
     from svqvae.data.l1000 import rename_genes
-    from svqvae.fitting.published import read_published
+    from svqvae.jobs.import_published import read_published
 
     saved = real_file("lincs/reference_model")
     model = read_published(saved, saved / "pcl_names.csv", real_file("lincs/landmark_genes.tsv"))
     adata = rename_genes(gctx.read(min(real_file("lincs/a375").glob("*.gctx"))), model.feature_names_in_)
     X = np.clip(adata[:, list(model.feature_names_in_)].to_df(), -10, 10)
-    export_onnx(model, tmp_path / "model.onnx")
+    export_onnx(model.fitted_, tmp_path / "model.onnx")
     index, probability, latent = start(tmp_path / "model.onnx").run(None, {"X": X.to_numpy(np.float64)})
     assert len(X) > 300
     np.testing.assert_array_equal(model.classes_[index], model.predict(X))

@@ -1,6 +1,5 @@
 """The authors' trained model: the same numbers as theirs, through every command, with and without samples."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from svqvae import SVQVAE, ClassAtlas, cli
 from svqvae.data import gctx
 from svqvae.data.l1000 import landmark_genes
 from svqvae.data.legacy_modules import read_module
-from svqvae.fitting.published import CODES, DECODER, ENCODER, read_published
+from svqvae.fitting.published import CODES, DECODER, ENCODER
+from svqvae.jobs.import_published import read_published
 
 CLASSES = ["mek", "egfr", "hsp", "tubulin", "dna"]
 GENES = ["780", "7849", "2978", "2049", "2101", "875"]
@@ -72,17 +72,6 @@ def run(*arguments: object) -> int:
     return int(stop.value.code or 0)
 
 
-def samples(saved: Saved, path: Path, seed: int = 0) -> pd.DataFrame:
-    """Write and return labelled samples of all classes, genes in another order and one more."""
-    rng = np.random.default_rng(seed)
-    y = np.repeat(CLASSES, 12)
-    X = saved.read().class_profiles()[pd.Index(sorted(CLASSES)).get_indexer(y)] + rng.normal(size=(60, 6))
-    table = pd.DataFrame(np.clip(X, -10, 10), columns=GENES)[GENES[::-1]].assign(other=1.5)
-    table.insert(0, "kind", y)
-    table.to_csv(path, index_label="sample")
-    return table
-
-
 def test_the_model_computes_what_its_files_say(saved: Saved) -> None:
     model = saved.read()
     encoder, decoder = (read_module(saved.folder / name).children[0].tensors for name in (ENCODER, DECODER))
@@ -105,23 +94,6 @@ def test_the_rows_of_the_names_may_stand_in_any_order(saved: Saved) -> None:
     np.testing.assert_array_equal(saved.read().codebook_, before.codebook_)
 
 
-def test_a_run_is_whole_and_loads_again(saved: Saved, tmp_path: Path) -> None:
-    assert run(*saved.arguments(tmp_path / "run")) == 0
-    names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {
-        *("model.safetensors", "atlas.safetensors", "run.json", "history.csv", "metrics.json"),
-        *("report.html", "report.json"),
-    }
-    model, again = saved.read(), SVQVAE.load(tmp_path / "run")
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(9, 6)), columns=GENES)
-    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
-    np.testing.assert_array_equal(again.reconstruct(X), model.reconstruct(X))
-    pd.testing.assert_frame_equal(again.health_, model.health_)
-    again.save(tmp_path / "again")
-    assert (tmp_path / "again" / "run.json").read_bytes() == (tmp_path / "run" / "run.json").read_bytes()
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == {}
-
-
 def test_without_samples_nothing_is_claimed_of_them(saved: Saved, tmp_path: Path) -> None:
     saved.read().save(tmp_path)
     atlas = ClassAtlas.load(tmp_path)
@@ -132,70 +104,6 @@ def test_without_samples_nothing_is_claimed_of_them(saved: Saved, tmp_path: Path
     pd.testing.assert_frame_equal(atlas.profiles, atlas.decoded_profiles)
     assert atlas.nearest(metric="correlation", space="code")["support"].isna().all()
     assert SVQVAE.load(tmp_path).health_["is_silent"].isna().all()
-
-
-def test_commands_say_what_they_cannot_know(saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder, out = tmp_path / "run", tmp_path / "out"
-    run(*saved.arguments(folder))
-    assert run("classes", folder, "--out", out) == 0
-    assert "the closest 5 of 5" in capsys.readouterr().out
-    assert not (out / "pairs.csv").exists()
-    assert run("profile", folder, "mek", "--out", out / "mek.csv") == 0
-    assert "the spread within classes is not known" in capsys.readouterr().out
-    assert run("profile", folder, "mek", "--versus", "dna", "--out", out / "mek.rnk") == 0
-    assert run("profile", folder, "mek", "--out", out / "mek.gmt") == 2
-    assert "`--out` .gmt must have q-values" in capsys.readouterr().err
-    assert run("simulate", folder, "mek", "-n", 3, "--out", out / "mek.csv") == 2
-    assert "Import it with `--data` and `--label`" in capsys.readouterr().err
-    samples(saved, tmp_path / "new.csv")
-    assert run("annotate", folder, tmp_path / "new.csv", "--out", out / "new.csv") == 0
-    assert set(pd.read_csv(out / "new.csv")["class"]) <= set(CLASSES)
-
-
-@pytest.mark.filterwarnings("always::UserWarning")
-def test_with_samples_the_run_has_what_a_fit_has(saved: Saved, tmp_path: Path, capsys) -> None:
-    table = samples(saved, tmp_path / "data.csv")
-    measured = [*saved.arguments(tmp_path / "run"), "--data", tmp_path / "data.csv", "--label", "kind"]
-    assert run(*measured) == 0
-    assert "svqvae: warning: Some codes do not stand for their class" in capsys.readouterr().err
-    atlas = ClassAtlas.load(tmp_path / "run")
-    assert atlas.counts.tolist() == [12] * 5
-    means = table.groupby("kind")[GENES].mean()
-    np.testing.assert_allclose(atlas.means, means.loc[list(atlas.classes)], atol=1e-5)
-    assert atlas.contrast("mek", "dna")[["low", "q"]].notna().all(axis=None)
-    assert SVQVAE.load(tmp_path / "run").sample("mek", 3, random_state=0).shape == (3, 6)
-    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())["samples"]
-    X = table[GENES]
-    assert figures["accuracy"] == pytest.approx((saved.read().predict(X) == table["kind"]).mean())
-
-
-def spoil(table: pd.DataFrame, kind: str) -> pd.DataFrame:
-    return {
-        "foreign": lambda: table.replace({"kind": {"mek": "kinase"}}),
-        "absent": lambda: table[table["kind"] != "mek"],
-        "gene": lambda: table.drop(columns="780"),
-        "unclipped": lambda: table.assign(**{"780": 11.0}),
-    }[kind]()
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("foreign", "`--label` must hold classes of the model only; others are 'kinase'"),
-        ("absent", "`--label` must hold samples of every class; there are none of 'mek'"),
-        ("gene", "`--data` must have the 6 genes of the model as features; 1 are missing: '780'"),
-        ("unclipped", "`X` must lie in [-10, 10], as `output_scale` says; got an absolute value of 11"),
-    ],
-)
-def test_samples_that_do_not_fit_are_refused_and_leave_no_run(
-    saved: Saved, tmp_path: Path, kind: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    spoil(samples(saved, tmp_path / "data.csv"), kind).to_csv(tmp_path / "data.csv", index_label="sample")
-    assert run(*saved.arguments(tmp_path / "run"), "--data", tmp_path / "data.csv", "--label", "kind") == 2
-    assert message in capsys.readouterr().err
-    assert run(*saved.arguments(tmp_path / "run"), "--data", tmp_path / "data.csv") == 2
-    assert "`--label` must go with `--data`" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
 
 
 def write(path: str, text: str) -> Callable[[Path], object]:

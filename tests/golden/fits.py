@@ -17,7 +17,8 @@ from svqvae import SVQVAE
 from svqvae.data.images import digits
 from svqvae.data.stored import open_table
 from svqvae.fitting.annotate import tell_classes
-from svqvae.fitting.published import CODES, DECODER, ENCODER, read_published
+from svqvae.fitting.published import CODES, DECODER, ENCODER
+from svqvae.jobs.import_published import read_published
 
 Answers = dict[str, NDArray[Any]]
 # A fitted model, samples as it takes them, and the networks that a run folder does not hold.
@@ -165,7 +166,7 @@ FITS: dict[str, Callable[[], Fitted]] = {
 def answers(model: SVQVAE, X: Any) -> Answers:
     """Return what a model answers about samples, as arrays by name."""
     atlas, first = model.to_atlas(), model.classes_[0]
-    told = tell_classes(model, X)
+    told = tell_classes(model.fitted_, X)
     metric = atlas.default_metric
     found: Answers = {
         "codebook": model.codebook_,

@@ -1,14 +1,15 @@
-"""`svqvae query` on files: signatures and gene sets against a run."""
+"""Signatures and gene sets of files against a run."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
-from svqvae import SVQVAE, ClassAtlas, cli
+from svqvae import SVQVAE, ClassAtlas
 from svqvae.atlas.query import rank_classes, rank_classes_by_genes
 from svqvae.data.genesets import read_gene_sets
 from svqvae.jobs.query import query_signatures
@@ -39,40 +40,37 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["query", *map(str, arguments)])
-    return int(stop.value.code or 0)
-
-
 @pytest.mark.parametrize("method", ["code", "profile"])
 def test_signatures_look_like_their_class(folder: Path, tmp_path: Path, method: str) -> None:
     out = tmp_path / "deep" / "out.csv"
-    assert run(folder / "run", folder / "new.csv", "--out", out, "--method", method, "--quiet") == 0
+    answer = query_signatures(folder / "run", folder / "new.csv", out, method=method)
     table, data = pd.read_csv(out), make_table(60, 1)
     assert list(table) == ["query", "class", "rank", "score", "tau"]
     assert (table["query"].unique() == data.index).all()
     best = table[table["rank"] == 1]
     assert (best["class"].to_numpy() == data["kind"]).mean() > 0.9
     model = SVQVAE.load(folder / "run")
-    rows = pd.DataFrame(model.transform(data[COLUMNS]), data.index) if method == "code" else data
-    if method == "profile":
-        rows = rows[COLUMNS]
+    rows = pd.DataFrame(model.transform(data[COLUMNS]), data.index) if method == "code" else data[COLUMNS]
     expected = rank_classes(model.to_atlas(), rows, method=method)
     pd.testing.assert_frame_equal(table, expected, rtol=0, atol=1e-2)
+    assert answer.ranking["query"].unique().tolist() == [f"s{k}" for k in range(5)]
+    pd.testing.assert_frame_equal(answer.ranking, expected[:15], rtol=0, atol=1e-2)
 
 
-def test_groups_are_summarised_beside_the_ranking(folder: Path, tmp_path: Path, capsys) -> None:
-    assert run(folder / "run", folder / "new.csv", "--by", "kind", "--top", 2, "--out", tmp_path / "r.csv") == 0
-    out = capsys.readouterr().out
-    assert "Signatures: 60. Features of the run found: 20 of 20." in out
-    assert "tau: against the other 59 signatures." in out
+def test_groups_are_summarised_beside_the_ranking(folder: Path, tmp_path: Path) -> None:
+    answer = query_signatures(folder / "run", folder / "new.csv", tmp_path / "r.csv", by="kind", top=2)
+    assert answer.notes == (
+        "Signatures: 60. Features of the run found: 20 of 20.",
+        "tau: against the other 59 signatures.",
+    )
+    assert answer.files == (tmp_path / "r.csv", tmp_path / "r_by_kind.csv")
     assert len(pd.read_csv(tmp_path / "r.csv")) == 120
     groups = pd.read_csv(tmp_path / "r_by_kind.csv")
     assert list(groups) == ["group", "class", "rank", "mean", "quantile", "tau", "n"]
     best = groups[groups["rank"] == 1]
     assert best["class"].tolist() == best["group"].tolist() == ["a", "b", "c"]
     assert (groups["n"] == 20).all()
+    pd.testing.assert_frame_equal(answer.groups, groups, rtol=0, atol=1e-3)
 
 
 def test_a_column_of_numbers_can_be_summarised_by(folder: Path, tmp_path: Path) -> None:
@@ -81,25 +79,34 @@ def test_a_column_of_numbers_can_be_summarised_by(folder: Path, tmp_path: Path) 
     assert answer.groups["group"].unique().tolist() == [0, 1]
 
 
-def test_part_of_the_features_will_do_for_profiles_alone(folder: Path, tmp_path: Path, capsys) -> None:
-    arguments = [folder / "run", folder / "part.csv", "--out", tmp_path / "p.csv"]
-    assert run(*arguments) == 2
-    assert "must have all features of the run; missing: 'g3', 'g4'. Use --method profile" in capsys.readouterr().err
+def test_the_file_of_groups_has_a_plain_name_whatever_the_column(folder: Path, tmp_path: Path) -> None:
+    pd.read_csv(folder / "new.csv").rename(columns={"kind": "cell line/µ?"}).to_csv(tmp_path / "n.csv", index=False)
+    query_signatures(folder / "run", tmp_path / "n.csv", tmp_path / "r.csv", by="cell line/µ?")
+    assert (tmp_path / "r_by_cell_line_µ_.csv").is_file()
+
+
+def test_part_of_the_features_will_do_for_profiles_alone(folder: Path, tmp_path: Path) -> None:
+    given = (folder / "run", folder / "part.csv", tmp_path / "p.csv")
+    message = r"`signatures` must have all features of the run; missing: 'g3', 'g4'\. Use method='profile'"
+    with pytest.raises(ValueError, match=message):
+        query_signatures(*given)
     assert not (tmp_path / "p.csv").exists()
-    assert run(*arguments, "--method", "profile") == 0
-    out = capsys.readouterr().out
-    assert "Features of the run found: 18 of 20." in out
-    assert "tau is left empty" in out
+    notes = query_signatures(*given, method="profile").notes
+    assert notes[0] == "Signatures: 8. Features of the run found: 18 of 20."
+    assert notes[1].startswith("tau is left empty")
     assert pd.read_csv(tmp_path / "p.csv")["tau"].isna().all()
-    assert run(*arguments, "--method", "profile", "--background", folder / "new.csv", "-q") == 0
+    notes = query_signatures(*given, method="profile", background=folder / "new.csv").notes
+    assert notes[1] == f"tau: against 60 signatures of {folder / 'new.csv'}."
     assert pd.read_csv(tmp_path / "p.csv")["tau"].abs().max() > 90
 
 
-def test_gene_sets_find_their_class(folder: Path, tmp_path: Path, capsys) -> None:
-    assert run(folder / "run", folder / "sets.gmt", "--out", tmp_path / "s.csv") == 0
-    out = capsys.readouterr().out
-    assert "Queries: 1. Genes that are features of the run: 15 of 16; not found: 1." in out
-    assert "Left out, as a set has fewer than 5 features of the run: 'few'." in out
+def test_gene_sets_find_their_class(folder: Path, tmp_path: Path) -> None:
+    answer = query_signatures(folder / "run", folder / "sets.gmt", tmp_path / "s.csv")
+    assert answer.notes == (
+        "Queries: 1. Genes that are features of the run: 15 of 16; not found: 1.",
+        "Left out, as a set has fewer than 5 features of the run: 'few'.",
+        "tau: against 1000 random queries of the same sizes.",
+    )
     table = pd.read_csv(tmp_path / "s.csv")
     assert table.loc[0, ["query", "class"]].tolist() == ["a", "a"]
     atlas, sets = ClassAtlas.load(folder / "run"), read_gene_sets(folder / "sets.gmt")
@@ -107,23 +114,21 @@ def test_gene_sets_find_their_class(folder: Path, tmp_path: Path, capsys) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "asked", "message"),
     [
-        (["new.csv", "--by", "kid"], "`by` must be a column of"),
-        (["new.csv", "--by", "kid"], "The closest name is 'kind'"),
-        (["new.csv", "--method", "mean"], "`method` must be 'code' or 'profile'; got 'mean'"),
-        (["new.csv", "--top", "0"], "`top` must be a whole number of at least 1; got 0"),
-        (["sets.gmt", "--by", "kind"], "`--by` must go with a data file; got 'kind'"),
-        (["sets.gmt", "--background", "new.csv"], "`--background` must be a .gmt file as SIGNATURES is"),
-        (["new.csv", "--background", "sets.gmt"], "`--background` must be a data file as SIGNATURES is"),
+        ("new.csv", {"by": "kid"}, "`by` must be a column of .*The closest name is 'kind'"),
+        ("new.csv", {"method": "mean"}, "`method` must be 'code' or 'profile'; got 'mean'"),
+        ("new.csv", {"top": 0}, "`top` must be a whole number of at least 1; got 0"),
+        ("sets.gmt", {"by": "kind"}, "`by` must go with a data file; got 'kind' with the gene sets of"),
+        ("sets.gmt", {"background": Path("new.csv")}, "`background` must be a .gmt file as `signatures` is"),
+        ("new.csv", {"background": Path("sets.gmt")}, "`background` must be a data file as `signatures` is"),
     ],
 )
-def test_a_mistake_ends_with_one_sentence(folder: Path, tmp_path: Path, arguments, message: str, capsys) -> None:
-    paths = [folder / text if text.endswith((".csv", ".gmt")) else text for text in arguments]
-    assert run(folder / "run", *paths, "--out", tmp_path / "x.csv") == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert len(captured.err.strip().splitlines()) == 1
+def test_mistakes_are_told_and_leave_no_file(
+    folder: Path, tmp_path: Path, name: str, asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        query_signatures(folder / "run", folder / name, tmp_path / "x.csv", **asked)
     assert not list(tmp_path.iterdir())
 
 

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from svqvae.model.batches import Batch, MemoryBatches, shift
+from svqvae.model.batches import Batch, MemoryBatches, Part, shift
 
 N = 23
 
 
 def rows(batch_size: int = 5, seed: int = 0) -> MemoryBatches:
     X = torch.arange(N * 2.0).reshape(N, 2)
-    return MemoryBatches(X, X, torch.arange(N), batch_size, seed)
+    return MemoryBatches(Part(X), torch.arange(N), batch_size, seed)
 
 
 def images(max_shift: int, seed: int = 0) -> MemoryBatches:
     X = torch.rand(N, 2, 6, 5, generator=torch.Generator().manual_seed(3))
-    return MemoryBatches(X, X, torch.arange(N), 5, seed, max_shift)
+    return MemoryBatches(Part(X), torch.arange(N), 5, seed, max_shift)
 
 
 def order(batches: MemoryBatches, epoch: int) -> list[int]:
@@ -30,7 +30,7 @@ def test_an_epoch_holds_every_sample_once(batch_size: int) -> None:
     assert len(epoch) == batches.n_batches
     assert sorted(torch.cat([batch.y for batch in epoch]).tolist()) == list(range(N))
     for batch in epoch:
-        assert torch.equal(batch.inputs, batches.inputs[batch.y])
+        assert torch.equal(batch.inputs, batches.part.inputs[batch.y])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 22, 100])
@@ -58,7 +58,7 @@ def test_once_goes_through_the_samples_in_order_and_unshifted() -> None:
     batches = images(max_shift=2)
     seen = list(batches.once())
     assert torch.cat([batch.y for batch in seen]).tolist() == list(range(N))
-    assert torch.equal(torch.cat([batch.inputs for batch in seen]), batches.inputs)
+    assert torch.equal(torch.cat([batch.inputs for batch in seen]), batches.part.inputs)
 
 
 def test_a_shift_moves_whole_images_and_continues_the_border() -> None:
@@ -89,7 +89,7 @@ def test_the_class_target_is_unshifted_and_the_sample_target_is_the_input() -> N
     is_moved = []
     for batch in batches.epoch(0):
         assert torch.equal(batch.sample_target, batch.inputs)
-        assert torch.equal(batch.class_target, batches.inputs[batch.y])
+        assert torch.equal(batch.class_target, batches.part.inputs[batch.y])
         is_moved.append((batch.inputs != batch.class_target).flatten(1).any(1))
     assert torch.cat(is_moved).float().mean() > 0.5
 
@@ -103,12 +103,12 @@ def test_shifts_are_drawn_anew_each_epoch_and_only_where_asked() -> None:
 
     assert torch.equal(inputs(0), inputs(0))
     assert not torch.equal(inputs(0), inputs(1))
-    assert torch.equal(inputs(0, is_augmented=False), batches.inputs)
+    assert torch.equal(inputs(0, is_augmented=False), batches.part.inputs)
 
 
 def test_counts_go_with_their_total() -> None:
     counts = torch.randint(9, (N, 4), generator=torch.Generator().manual_seed(0)).float()
-    batches = MemoryBatches(counts.log1p(), counts, torch.arange(N), 5, seed=0)
+    batches = MemoryBatches(Part(counts.log1p(), counts, counts.sum(1)), torch.arange(N), 5, seed=0)
     for batch in [*batches.epoch(0), *batches.once()]:
         assert torch.equal(batch.inputs, counts[batch.y].log1p())
         assert torch.equal(batch.sample_target, counts[batch.y])

@@ -8,16 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from svqvae.model.batches import MemoryBatches
+from svqvae.model.batches import MemoryBatches, Part
 from svqvae.model.disk_batches import DiskBatches, mixed_order, read_ahead
 
 N = 5000
 X = torch.arange(N, dtype=torch.float32)[:, None].repeat(1, 4)
 
 
-def read(rows: Tensor) -> tuple[Tensor, Tensor]:
-    found = X[rows]
-    return found, found
+def read(rows: Tensor) -> Part:
+    return Part(X[rows])
 
 
 def disk(n: int = N, batch_size: int = 64, seed: int = 0, memory: int = 1 << 14, **changes: object) -> DiskBatches:
@@ -54,7 +53,7 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
 
 
 def test_data_that_fit_one_buffer_come_in_the_order_of_data_in_memory() -> None:
-    memory = MemoryBatches(X, X, torch.arange(N), 64, seed=5)
+    memory = MemoryBatches(Part(X), torch.arange(N), 64, seed=5)
     expected = torch.cat([batch.y for batch in memory.epoch(2)])
     assert torch.equal(order(disk(seed=5, memory=1 << 20), 2), expected)
 
@@ -62,7 +61,7 @@ def test_data_that_fit_one_buffer_come_in_the_order_of_data_in_memory() -> None:
 def test_memory_holds_no_more_rows_than_told() -> None:
     n_read = []
 
-    def counted(rows: Tensor) -> tuple[Tensor, Tensor]:
+    def counted(rows: Tensor) -> Part:
         n_read.append(len(rows))
         return read(rows)
 
@@ -72,7 +71,9 @@ def test_memory_holds_no_more_rows_than_told() -> None:
 
 
 def test_counts_come_with_their_totals() -> None:
-    batches = DiskBatches(lambda rows: (X[rows], 2 * X[rows]), torch.arange(N), 64, 0, memory=1 << 15)
+    batches = DiskBatches(
+        lambda rows: Part(X[rows], 2 * X[rows], 2 * X[rows].sum(1)), torch.arange(N), 64, 0, memory=1 << 15
+    )
     for batch in batches.epoch(0):
         torch.testing.assert_close(batch.size, 8 * batch.y.float())
         torch.testing.assert_close(batch.class_target, 2 * batch.inputs)
@@ -122,15 +123,15 @@ def test_processes_together_take_the_batches_of_one(n_ranks: int) -> None:
 
 def test_images_are_moved_as_in_memory() -> None:
     images = torch.rand(50, 1, 6, 5, generator=torch.Generator().manual_seed(0))
-    memory = MemoryBatches(images, images, torch.arange(50), 8, 0, max_shift=2)
-    stored = DiskBatches(lambda rows: (images[rows],) * 2, torch.arange(50), 8, 0, max_shift=2)
+    memory = MemoryBatches(Part(images), torch.arange(50), 8, 0, max_shift=2)
+    stored = DiskBatches(lambda rows: Part(images[rows]), torch.arange(50), 8, 0, max_shift=2)
     for a, b in zip(memory.epoch(4), stored.epoch(4), strict=True):
         assert torch.equal(a.inputs, b.inputs)
         assert torch.equal(a.class_target, b.class_target)
 
 
 def test_what_reading_raises_is_raised_to_the_caller() -> None:
-    def broken(rows: Tensor) -> tuple[Tensor, Tensor]:
+    def broken(rows: Tensor) -> Part:
         if len(rows) > 1:
             raise OSError("the disk is gone")
         return read(rows)

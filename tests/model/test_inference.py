@@ -38,7 +38,7 @@ def test_encoding_in_chunks_equals_encoding_at_once(geometry: Geometry) -> None:
 
 
 def test_images_are_encoded_and_decoded_in_chunks() -> None:
-    module = build(Bounded(2.0), pair=convolutional((1, 8, 8), D))
+    module = build(Bounded(scale=2.0), pair=convolutional((1, 8, 8), D))
     images = torch.randn(N, 1, 8, 8, dtype=torch.float64)
     latents = inference.encode(module, images)
     torch.testing.assert_close(latents, module.encode(images))

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy import special, stats
 from torch.nn import functional
 
-from svqvae.model.likelihood import LIKELIHOODS, Bernoulli, Bounded, Gaussian, NegativeBinomial, build_likelihood
+from svqvae.model.likelihood import LIKELIHOODS, Bernoulli, Bounded, Gaussian, Likelihood, NegativeBinomial
 
 N, P = 7, 5
 
@@ -50,7 +51,7 @@ def test_the_gradient_of_the_squared_error_is_that_of_torch(shape: tuple[int, ..
 def test_errors_of_samples_and_of_their_codes_are_those_of_a_row_per_sample(name: str, shape: tuple[int, ...]) -> None:
     if name == "negative_binomial" and len(shape) > 1:
         pytest.skip("counts come in rows")
-    likelihood = build_likelihood(name, P, 3.0).double()
+    likelihood = LIKELIHOODS[name](P, 3.0).double()
     seeded = torch.Generator().manual_seed(0)
     output = torch.randn(N + 4, *shape, dtype=torch.float64, generator=seeded, requires_grad=True)
     sample_target, class_target = torch.rand(2, N, *shape, dtype=torch.float64, generator=seeded)
@@ -102,7 +103,7 @@ def test_a_second_pass_back_through_the_squared_error_is_refused() -> None:
 def test_bounded_is_the_scaled_tanh_of_the_notebooks(output, ones, scale: float) -> None:
     target = torch.full_like(output, 0.5)
     mean = scale * np.tanh(output.numpy())
-    bounded = Bounded(scale)
+    bounded = Bounded(scale=scale)
     np.testing.assert_allclose(bounded.mean(bounded.activation(output), ones).numpy(), mean)
     error = bounded.error(bounded.activation(output), target, ones)
     assert error.item() == pytest.approx(((mean - 0.5) ** 2).mean())
@@ -153,7 +154,7 @@ def test_negative_binomial_stays_finite_for_extreme_outputs_in_single_precision(
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_the_order_of_features_and_samples_does_not_matter(output, name: str) -> None:
-    likelihood = build_likelihood(name, P, 3.0).double()
+    likelihood = LIKELIHOODS[name](P, 3.0).double()
     size = torch.arange(1, N + 1).double()
     target = functional.one_hot(torch.arange(N) % P, P).double()
     rows, columns = torch.randperm(N), torch.randperm(P)
@@ -163,21 +164,85 @@ def test_the_order_of_features_and_samples_does_not_matter(output, name: str) ->
 
 @pytest.mark.parametrize("name", ["gaussian", "bounded", "bernoulli"])
 def test_images_are_taken_as_well_as_rows(name: str) -> None:
-    likelihood = build_likelihood(name, 12, 1.0)
+    likelihood = LIKELIHOODS[name](12, 1.0)
     images, target = torch.randn(3, 1, 3, 4), torch.rand(3, 1, 3, 4)
     assert likelihood.mean(images, torch.ones(3)).shape == images.shape
     flat = likelihood.error(images.flatten(1), target.flatten(1), torch.ones(3))
     torch.testing.assert_close(likelihood.error(images, target, torch.ones(3)), flat)
 
 
-def test_a_likelihood_is_found_by_its_name() -> None:
-    kinds = [type(build_likelihood(name, P, 2.0)) for name in LIKELIHOODS]
+def test_every_likelihood_is_made_from_features_and_scale() -> None:
+    kinds = [type(kind(P, 2.0)) for kind in LIKELIHOODS.values()]
     assert kinds == [Gaussian, Bounded, Bernoulli, NegativeBinomial]
-    bounded = build_likelihood("bounded", P, 2.0)
-    assert isinstance(bounded, Bounded)
-    assert bounded.activation.scale == 2.0
+    assert LIKELIHOODS["bounded"](P, 2.0).activation.scale == 2.0
+    assert LIKELIHOODS["negative_binomial"](P, 2.0).log_dispersion.shape == (P,)
 
 
-def test_an_unknown_likelihood_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"`likelihood` must be one of gaussian, .*negative_binomial; got 'poisson'"):
-        build_likelihood("poisson", P, 1.0)
+def test_the_error_against_a_mean_of_targets_has_the_minimum_of_their_mean_error_where_it_is_said_so(output) -> None:
+    targets = (torch.rand(2, N, P, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) * 2).round()
+    sizes = targets.sum(2) + 1
+    output.requires_grad_()
+    for likelihood in (kind(P).double() for kind in LIKELIHOODS.values()):
+        apart = sum(likelihood.error(output, *each) for each in zip(targets, sizes, strict=True)) / 2
+        together = likelihood.error(output, targets.mean(0), sizes.mean(0))
+        slopes = [torch.autograd.grad(error, output, retain_graph=True)[0] for error in (apart, together)]
+        assert torch.allclose(*slopes) == likelihood.takes_means, type(likelihood).__name__
+
+
+def drawn(likelihood: Likelihood, means: list[float], noise: float = 0.0, n: int = 40_000) -> NDArray[np.float64]:
+    """Draw around the same expected data many times."""
+    rows = np.tile(means, (n, 1))
+    return likelihood.draw(rows, np.full(len(means), noise), np.random.default_rng(0))
+
+
+def test_gaussian_draws_have_the_mean_and_the_noise() -> None:
+    draws = drawn(Gaussian(), [-3.0, 0.0, 5.0], noise=2.0)
+    np.testing.assert_allclose(draws.mean(0), [-3, 0, 5], atol=5 * 2 / 200)
+    np.testing.assert_allclose(draws.std(0), 2, rtol=0.02)
+    assert stats.kstest(draws[:, 1] / 2, "norm").pvalue > 1e-3
+
+
+def test_gaussian_draws_are_the_means_where_they_lack_nothing() -> None:
+    np.testing.assert_array_equal(drawn(Gaussian(), [-3.0, 0.0, 5.0]), np.tile([-3.0, 0.0, 5.0], (40_000, 1)))
+
+
+def test_gaussian_noise_is_that_of_each_pixel() -> None:
+    noise = np.array([[0.0, 1.0], [3.0, 0.0]])
+    draws = Gaussian().draw(np.zeros((10_000, 2, 2)), noise, np.random.default_rng(0))
+    np.testing.assert_allclose(draws.std(0), noise, rtol=0.05)
+
+
+def test_bounded_draws_are_the_means() -> None:
+    means = np.random.default_rng(1).uniform(-1, 1, (N, 1, 3, 4))
+    np.testing.assert_array_equal(Bounded().draw(means, np.ones((1, 3, 4)), np.random.default_rng(0)), means)
+
+
+def test_bernoulli_draws_are_zeros_and_ones_with_the_expected_share() -> None:
+    means = [0.0, 0.1, 0.5, 1.0]
+    draws = drawn(Bernoulli(), means, noise=3.0)
+    assert set(np.unique(draws)) == {0.0, 1.0}
+    np.testing.assert_allclose(draws.mean(0), means, atol=5 * 0.5 / 200)
+    assert not draws[:, 0].any()
+    assert draws[:, 3].all()
+
+
+def test_negative_binomial_draws_are_counts_of_the_mean_and_the_learnt_spread() -> None:
+    means, theta = np.array([0.0, 0.5, 4.0, 20.0, 100.0]), np.exp(np.linspace(-2, 3, P))
+    draws = drawn(negative_binomial(), means.tolist(), noise=3.0)
+    np.testing.assert_array_equal(draws, np.round(draws))
+    assert draws.min() == 0
+    variance = means + means**2 / theta
+    assert (np.abs(draws.mean(0) - means) <= 5 * np.sqrt(variance / len(draws))).all()
+    np.testing.assert_allclose(draws.var(0), variance, rtol=0.1)
+    for k in range(1, P):
+        seen = np.bincount(draws[:, k].astype(int), minlength=4)[:4] / len(draws)
+        expected = stats.nbinom.pmf(np.arange(4), theta[k], theta[k] / (theta[k] + means[k]))
+        np.testing.assert_allclose(seen, expected, atol=5 * 0.5 / 200)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_draws_are_a_function_of_the_random_state(name: str) -> None:
+    likelihood, means = LIKELIHOODS[name](P, 1.0), np.full((N, P), 0.5)
+    first, second = (likelihood.draw(means, np.ones(P), np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first.dtype == np.float64

@@ -1,20 +1,39 @@
 """The objectives against independent transcriptions in numpy."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional
+from torch.optim import Adam, AdamW
 
-from svqvae.model.batches import Batch
-from svqvae.model.decoding import decode_own_codes
+from svqvae.model.batches import Batch, ModuleOutput
 from svqvae.model.likelihood import Bounded, Gaussian
-from svqvae.model.module import ModuleOutput, SVQVAEModule
-from svqvae.model.networks import ScaledTanh, dense, published_lincs
-from svqvae.model.objective import Loss, prototype, published, vqvae
+from svqvae.model.module import SVQVAEModule, build_module
+from svqvae.model.networks import dense, published_lincs
+from svqvae.model.objective import (
+    OBJECTIVES,
+    VQVAE,
+    Prototype,
+    Published,
+    code_error,
+    one_cycle,
+    optimize_decoder,
+    prototype,
+    published,
+    vqvae,
+)
 from svqvae.model.quantizer import ClassMeanCodes, GradientCodes, squared_distances
+from svqvae.model.recipe import Design, Recipe, Schedule
 
 N, P, D, K = 17, 6, 4, 3
+DESIGN = Design("prototype", "dense", P, K, (), D, (5,), 0.0, "gaussian", 1.0, "standard", "euclidean", 0.7)
+SCHEDULE = Schedule(4.0, 3.0, 2.0, 0.25, 0.1, 0.3, 8, 1, 16, 0.01, 0.5, 0, 0.0, False, 10, "cpu", 1, 1, "32-true", 0)
+RECIPE = Recipe(DESIGN, SCHEDULE)
 WEIGHTS = {
     "reconstruction": 1.0,
     "codebook": 1.0,
@@ -70,7 +89,7 @@ def problem() -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64], NDAr
 
 def build(arrays: dict[str, NDArray[np.float64]]) -> SVQVAEModule:
     encoder, decoder = published_lincs(P, D)
-    module = SVQVAEModule(encoder, GradientCodes(K, D), decoder, Bounded(10.0)).double()
+    module = SVQVAEModule(encoder, GradientCodes(K, D), decoder, Bounded(scale=10.0)).double()
     values = zip(module.parameters(), (arrays[name] for name in ("W", "b", "E", "V", "c")), strict=True)
     with torch.no_grad():
         for parameter, value in values:
@@ -121,10 +140,10 @@ def test_total_is_the_weighted_sum(problem) -> None:
     arrays, X, y = problem
     module = build(arrays)
     batch = batch_of(torch.as_tensor(X), torch.as_tensor(y))
-    loss = Loss("published", WEIGHTS)
-    terms = loss.terms(module(batch.inputs, batch.y), batch, module.likelihood)
+    objective = Published(WEIGHTS)
+    terms = objective.terms(module(batch.inputs, batch.y), batch, module.likelihood)
     expected = sum(WEIGHTS[name] * value for name, value in reference_terms(X, y, **arrays).items())
-    assert loss.total(terms).item() == pytest.approx(expected)
+    assert objective.total(terms).item() == pytest.approx(expected)
 
 
 def test_commitment_gradient_reaches_only_the_encoder(problem) -> None:
@@ -189,76 +208,6 @@ def test_one_decoder_run_on_latents_and_codes_equals_a_row_per_sample() -> None:
         torch.testing.assert_close(found, expected)
 
 
-class Shifted(torch.nn.Sequential):
-    """A sequence with a forward pass of its own."""
-
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        return super().forward(latents) + 1
-
-
-class Masked(torch.nn.Linear):
-    """A linear layer of which every other weight counts as nothing."""
-
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        mask = torch.arange(self.weight.numel()).reshape(self.weight.shape) % 2
-        return torch.nn.functional.linear(latents, self.weight * mask, self.bias)
-
-
-@pytest.mark.parametrize("kind", ["dense", "conv", "layer", "own", "inplace", "subclass", "masked", "hooked"])
-def test_decoding_one_row_per_class_equals_a_row_per_sample(kind: str) -> None:
-    torch.manual_seed(1)
-    decoder: torch.nn.Module
-    if kind == "dense":
-        decoder = dense(P, D, (5,), P)[1]
-    elif kind == "conv":
-        parts = [torch.nn.Linear(D, 8), torch.nn.ReLU(), torch.nn.Unflatten(1, (2, 2, 2))]
-        parts += [torch.nn.ConvTranspose2d(2, 3, 4, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(3, 1, 3, 1, 1)]
-        decoder = torch.nn.Sequential(*parts)
-    elif kind == "layer":
-        decoder = torch.nn.Linear(D, P)
-    elif kind == "own":
-        decoder = torch.nn.Sequential(torch.nn.Linear(D, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, P))
-    elif kind == "inplace":
-        decoder = torch.nn.Sequential(torch.nn.Linear(D, 8), torch.nn.ReLU(inplace=True), torch.nn.Linear(8, P))
-    elif kind == "masked":
-        decoder = torch.nn.Sequential(Masked(D, 8), torch.nn.ReLU(), Masked(8, P))
-    elif kind == "hooked":
-        decoder = torch.nn.Linear(D, P)
-        decoder.register_forward_hook(lambda layer, inputs, output: 2 * output)
-    else:
-        decoder = Shifted(torch.nn.Linear(D, P))
-    decoder = decoder.double()
-    z = torch.randn(N, D, dtype=torch.float64, requires_grad=True)
-    codes, y = torch.randn(K, D, dtype=torch.float64), torch.randint(K - 1, (N,))
-    activation = ScaledTanh(3.0)
-    shared = decode_own_codes(decoder, activation, z, codes, y)
-    plain = activation(decoder(z + (codes[y] - z).detach()))
-    torch.testing.assert_close(shared, plain)
-    pull = torch.randn_like(plain)
-    wanted = [z, *decoder.parameters()]
-    for a, b in zip(torch.autograd.grad(shared, wanted, pull), torch.autograd.grad(plain, wanted, pull), strict=True):
-        torch.testing.assert_close(a, b)
-
-
-@pytest.mark.parametrize("activation", [torch.nn.Identity(), ScaledTanh(3.0)], ids=["gaussian", "bounded"])
-def test_decoding_one_row_per_class_equals_a_row_per_sample_in_bfloat16_up_to_its_rounding(
-    activation: torch.nn.Module,
-) -> None:
-    torch.manual_seed(1)
-    decoder = dense(P, D, (5,), P)[1]
-    z, codes, y = torch.randn(N, D, requires_grad=True), torch.randn(K, D), torch.randint(K, (N,))
-    with torch.autocast("cpu", torch.bfloat16):
-        shared = decode_own_codes(decoder, activation, z, codes, y)
-    # tanh is taken in single precision.
-    assert shared.dtype == (torch.float32 if isinstance(activation, ScaledTanh) else torch.bfloat16)
-    plain = activation(decoder(z + (codes[y] - z).detach()))
-    pull = torch.randn_like(plain)
-    wanted = [z, *decoder.parameters()]
-    found = torch.autograd.grad(shared.float(), wanted, pull)
-    for a, b in zip([shared.float(), *found], [plain, *torch.autograd.grad(plain, wanted, pull)], strict=True):
-        torch.testing.assert_close(a, b, rtol=0.05, atol=0.05 * float(b.detach().abs().max()))
-
-
 def test_classes_far_beyond_all_likelihood_pull_at_a_latent_by_nothing_and_not_by_subnormal_numbers() -> None:
     z = torch.zeros(1, 1, requires_grad=True)
     codes = torch.tensor([[0.0], [1.0], [9.4], [30.0]])
@@ -271,3 +220,124 @@ def test_classes_far_beyond_all_likelihood_pull_at_a_latent_by_nothing_and_not_b
     # exp(-9.4²) is 4·10⁻³⁹, which single precision holds as a subnormal number.
     assert (slopes[:2] > 0.1).all()
     assert (slopes[2:] == 0).all()
+
+
+def test_weights_are_those_of_the_recipe() -> None:
+    rates = {"sample_reconstruction": 4.0, "class_reconstruction": 3.0, "label": 2.0, "commitment": 0.25}
+    assert Prototype.of(RECIPE) == Prototype(rates, temperature=0.7, label_smoothing=0.3)
+    assert Published.of(RECIPE) == Published(WEIGHTS)
+    assert VQVAE.of(RECIPE) == VQVAE({"reconstruction": 1.0, "codebook": 1.0, "commitment": 0.25})
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_term_has_a_weight_and_every_weight_a_term(name: str) -> None:
+    objective, module = OBJECTIVES[name].of(RECIPE), build_module(replace(DESIGN, objective=name))
+    batch = batch_of(torch.randn(N, P), torch.arange(N) % K)
+    terms = objective.terms(module(batch.inputs, batch.y), batch, module.likelihood)
+    assert set(terms) == set(objective.weights)
+    expected = sum(objective.weights[term] * value for term, value in terms.items())
+    torch.testing.assert_close(objective.total(terms), expected)
+
+
+def test_the_label_term_takes_temperature_and_smoothing_of_the_recipe() -> None:
+    module = build_module(DESIGN)
+    batch = batch_of(torch.randn(N, P), torch.arange(N) % K)
+    output = module(batch.inputs, batch.y)
+    found = Prototype.of(RECIPE).terms(output, batch, module.likelihood)
+    expected = prototype(output, module.likelihood, batch, temperature=0.7, label_smoothing=0.3)
+    assert {name: value.item() for name, value in found.items()} == {n: value.item() for n, value in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        (Prototype, {"codebook": ClassMeanCodes, "decodes_latents": True, "bounds_latents": False, "whitens": True}),
+        (Published, {"codebook": GradientCodes, "decodes_latents": False, "bounds_latents": True, "whitens": False}),
+        (VQVAE, {"codebook": GradientCodes, "decodes_latents": False, "bounds_latents": True, "whitens": False}),
+    ],
+)
+def test_each_objective_says_what_network_it_wants(objective: type, expected: dict[str, Any]) -> None:
+    assert {name: getattr(objective, name) for name in expected} == expected
+    assert objective.is_supervised == (objective is not VQVAE)
+
+
+@pytest.mark.parametrize(("n_classes", "expected"), [(2, 10), (10, 10), (23, 23), (40, 40), (1000, 40)])
+def test_the_decoded_codes_of_the_default_objective_weigh_as_many_classes_within_bounds(
+    n_classes: int, expected: int
+) -> None:
+    assert Prototype.of(RECIPE).settling_weight(n_classes) == expected * SCHEDULE.w_class
+
+
+@pytest.mark.parametrize("objective", [Published, VQVAE])
+def test_the_published_objectives_do_not_settle(objective: type) -> None:
+    assert objective.of(RECIPE).settling_weight(K) is None
+
+
+def test_the_default_objective_decays_weights_at_a_rate_that_rises_and_falls() -> None:
+    network = nn.Linear(P, P)
+    optimizer, scheduler = Prototype.of(RECIPE).optimize(network, 0.01, 0.5, n_steps=99)
+    assert isinstance(optimizer, AdamW)
+    assert optimizer.param_groups[0]["weight_decay"] == 0.5
+    assert {id(weight) for weight in optimizer.param_groups[0]["params"]} == {id(w) for w in network.parameters()}
+    rates = []
+    for _ in range(99):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    top = int(np.argmax(rates))
+    # The 20th of 99 steps is a fifth of the way.
+    assert top == 19
+    assert max(rates) == pytest.approx(0.01)
+    assert rates == sorted(rates[: top + 1]) + sorted(rates[top + 1 :], reverse=True)
+    assert 0 < rates[0] < 1e-4
+    assert 0 < rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize("objective", [Published, VQVAE])
+def test_the_published_optimiser_is_amsgrad_at_a_constant_rate_without_decay(objective: type) -> None:
+    network = nn.Linear(P, P)
+    optimizer, scheduler = objective.of(RECIPE).optimize(network, 0.01, 0.5, n_steps=9)
+    assert type(optimizer) is Adam
+    assert optimizer.param_groups[0]["amsgrad"]
+    assert optimizer.param_groups[0]["weight_decay"] == 0
+    for _ in range(9):
+        assert optimizer.param_groups[0]["lr"] == 0.01
+        optimizer.step()
+        scheduler.step()
+
+
+def test_one_cycle_is_half_a_cosine_up_and_one_down() -> None:
+    assert [one_cycle(progress) for progress in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_settling_trains_decoder_and_dispersions_at_a_third_of_the_rate_that_falls_to_nothing() -> None:
+    module = build_module(replace(DESIGN, likelihood="negative_binomial"))
+    optimizer, scheduler = optimize_decoder(module, 0.03, n_steps=10)
+    trained = {id(weight) for weight in optimizer.param_groups[0]["params"]}
+    assert trained == {id(weight) for part in (module.decoder, module.likelihood) for weight in part.parameters()}
+    assert not any(weight.requires_grad for weight in module.encoder.parameters())
+    rates = []
+    for _ in range(11):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    np.testing.assert_allclose(rates, np.linspace(0.01, 0, 11), atol=1e-12)
+
+
+def test_the_error_of_the_codes_counts_each_class_once() -> None:
+    module = build_module(DESIGN)
+    module.quantizer.codes.normal_()
+    y, means = torch.tensor([0] * 9 + [1]), torch.randn(K, P)
+    output = module(torch.randn(10, P), y)
+    expected = functional.mse_loss(module.decode(module.quantizer.codes), means)
+    torch.testing.assert_close(code_error(output, module.likelihood, means), expected)
+
+
+def test_what_was_not_decoded_has_no_error() -> None:
+    X, y, means = torch.randn(2, P), torch.arange(2), torch.randn(K, P)
+    spared = build_module(DESIGN)(X, y, needs_all_codes=False)
+    with pytest.raises(ValueError, match="`output` must hold all codes decoded; got none"):
+        code_error(spared, Gaussian(), means)
+    codes_only = build_module(replace(DESIGN, objective="published"))(X, y)
+    with pytest.raises(ValueError, match="`output` must hold decoded latents for the prototype objective; got none"):
+        prototype(codes_only, Gaussian(), batch_of(X, y), 1.0)

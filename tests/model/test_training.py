@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,24 +12,25 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from svqvae.model.batches import MemoryBatches
+from svqvae.model.batches import MemoryBatches, Part
+from svqvae.model.checkpoint import Row
 from svqvae.model.inference import decode, encode, nearness
 from svqvae.model.module import SVQVAEModule, build_module
-from svqvae.model.objective import Loss, Objective
-from svqvae.model.training import Row, train
+from svqvae.model.networks import Pair
+from svqvae.model.objective import OBJECTIVES
+from svqvae.model.recipe import OWN_NETWORKS, Design, Recipe, Schedule
+from svqvae.model.training import Phase, Watch, phases_of, train
 
 N, P, D, K = 60, 6, 4, 3
-WEIGHTS: dict[Objective, dict[str, float]] = {
-    "prototype": {"sample_reconstruction": 1.0, "class_reconstruction": 1.0, "label": 1.0, "commitment": 0.25},
-    "published": {
-        "reconstruction": 1.0,
-        "codebook": 1.0,
-        "commitment": 0.25,
-        "codebook_divergence": -1.0,
-        "divergence": -0.1,
-    },
-    "vqvae": {"reconstruction": 1.0, "codebook": 1.0, "commitment": 0.25},
-}
+DESIGN = Design("prototype", "dense", P, K, (), D, (8,), 0.0, "gaussian", 1.0, "standard", "euclidean", 1.0)
+SCHEDULE = Schedule(1.0, 1.0, 1.0, 0.25, 0.1, 0.0, 7, 2, 16, 0.01, 0.0, 0, 0.0, False, 10, "cpu", 1, 1, "32-true", 0)
+
+
+def recipe(objective: str = "prototype", **schedule: Any) -> Recipe:
+    """Return seven epochs, of which two settle with the objective that settles."""
+    n_settling_epochs = 2 if objective == "prototype" else 0
+    changes = {"n_settling_epochs": n_settling_epochs, **schedule}
+    return Recipe(replace(DESIGN, objective=objective), replace(SCHEDULE, **changes))
 
 
 def blobs(seed: int = 0, noise: float = 0.3) -> tuple[Tensor, Tensor]:
@@ -38,41 +40,37 @@ def blobs(seed: int = 0, noise: float = 0.3) -> tuple[Tensor, Tensor]:
     return 2 * torch.eye(K, P)[y] + noise * torch.randn(N, P, generator=generator), y
 
 
-def build(objective: Objective = "prototype", architecture: Any = "dense", **settings: Any) -> SVQVAEModule:
+def build(objective: str = "prototype", own_networks: Pair | None = None, **design: Any) -> SVQVAEModule:
     torch.manual_seed(0)
-    options: dict[str, Any] = {"n_features": P, "image_shape": None, "n_classes": K, "latent_dim": D, "hidden": (8,)}
-    options |= {"dropout": 0.0, "likelihood": "gaussian", "output_scale": 1.0, "geometry": "euclidean"}
-    return build_module(architecture, objective, **(options | settings))
+    return build_module(replace(DESIGN, objective=objective, **design), own_networks)
 
 
 def fit(
     module: SVQVAEModule,
-    objective: Objective = "prototype",
+    objective: str = "prototype",
     X: Tensor | None = None,
-    validation: MemoryBatches | None = None,
-    on_epoch: Callable[[int, int, Mapping[str, float]], None] = lambda *_: None,
-    batch_size: int = 16,
     y: Tensor | None = None,
-    **settings: Any,
+    validation: MemoryBatches | None = None,
+    watch: Watch | None = None,
+    **schedule: Any,
 ) -> list[Row]:
     samples, labels = blobs()
-    X = samples if X is None else X
-    y = labels if y is None else y
-    options = {"n_epochs": 5, "n_settling_epochs": 2, "learning_rate": 0.01, "weight_decay": 0.0, "patience": None}
+    made = recipe(objective, **schedule)
+    part, y = Part(samples if X is None else X), labels if y is None else y
     return train(
         module,
-        MemoryBatches(X, X, y, batch_size, seed=0),
+        MemoryBatches(part, y, made.schedule.batch_size, seed=0),
         validation,
-        loss=Loss(objective, WEIGHTS[objective]),
-        fabric=Fabric(accelerator="cpu", devices=1),
-        on_epoch=on_epoch,
-        **(options | settings),
+        OBJECTIVES[objective].of(made),
+        made.schedule,
+        Fabric(accelerator="cpu", devices=1),
+        watch or Watch(),
     )
 
 
 def held_out(is_shuffled: bool = False) -> MemoryBatches:
     X, y = blobs(seed=1)
-    return MemoryBatches(X, X, y.flip(0).roll(1) if is_shuffled else y, 16, seed=0)
+    return MemoryBatches(Part(X), y.flip(0).roll(1) if is_shuffled else y, 16, seed=0)
 
 
 def class_means(module: SVQVAEModule) -> np.ndarray:
@@ -83,6 +81,28 @@ def class_means(module: SVQVAEModule) -> np.ndarray:
 
 def weights(part: nn.Module) -> list[Tensor]:
     return [value.clone() for value in part.state_dict().values()]
+
+
+@pytest.mark.parametrize(
+    ("objective", "n_settling_epochs", "expected"),
+    [
+        ("prototype", 2, (Phase(5, trains_all=True), Phase(2, trains_all=False))),
+        ("prototype", 0, (Phase(7, trains_all=True),)),
+        ("published", 0, (Phase(7, trains_all=True),)),
+        ("vqvae", 0, (Phase(7, trains_all=True),)),
+    ],
+)
+def test_the_decoder_settles_after_the_whole_network_where_the_objective_wants_it(
+    objective: str, n_settling_epochs: int, expected: tuple[Phase, ...]
+) -> None:
+    made = recipe(objective, n_settling_epochs=n_settling_epochs)
+    assert phases_of(OBJECTIVES[objective].of(made), made.schedule) == expected
+
+
+def test_a_class_weight_of_zero_leaves_the_settling_in_place() -> None:
+    made = recipe(w_class=0.0)
+    assert len(phases_of(OBJECTIVES["prototype"].of(made), made.schedule)) == 2
+    assert len(fit(build(), w_class=0.0)) == 7
 
 
 @pytest.mark.parametrize("geometry", ["euclidean", "cosine"])
@@ -102,7 +122,7 @@ def test_settling_leaves_encoder_and_codes_and_moves_the_decoder(likelihood: str
         states.append((*(weights(part) for part in parts), [module.quantizer.codes.clone()]))
 
     X = blobs()[0].abs().round() + 1
-    fit(module, X=X, n_epochs=3, n_settling_epochs=3, on_epoch=note)
+    fit(module, X=X, n_epochs=6, n_settling_epochs=3, watch=Watch(note))
     trained, first, last = states[2], states[3], states[-1]
     assert all(map(torch.equal, trained[0], last[0]))
     assert all(map(torch.equal, first[3], last[3]))
@@ -112,8 +132,8 @@ def test_settling_leaves_encoder_and_codes_and_moves_the_decoder(likelihood: str
 
 def test_settling_improves_what_the_decoder_makes_of_the_codes() -> None:
     without, settled = build(), build()
-    row = fit(without, n_settling_epochs=1)[-1]
-    assert fit(settled, n_settling_epochs=20)[-1]["class_reconstruction"] < row["class_reconstruction"]
+    row = fit(without, n_epochs=6, n_settling_epochs=1)[-1]
+    assert fit(settled, n_epochs=25, n_settling_epochs=20)[-1]["class_reconstruction"] < row["class_reconstruction"]
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
@@ -122,7 +142,7 @@ def test_the_code_of_a_rare_class_decodes_to_the_mean_of_its_samples(likelihood:
     y = torch.zeros(N, dtype=torch.int64)
     y[:10], y[10:12] = 1, 2
     module = build(likelihood=likelihood)
-    fit(module, X=X, y=y, n_epochs=20, n_settling_epochs=100)
+    fit(module, X=X, y=y, n_epochs=120, n_settling_epochs=100)
     profiles = decode(module, module.quantizer.codes, torch.ones(K))
     means = torch.stack([X[y == k].mean(0) for k in range(K)])
     assert (profiles - means).square().mean() < 0.05 * X.var()
@@ -130,25 +150,26 @@ def test_the_code_of_a_rare_class_decodes_to_the_mean_of_its_samples(likelihood:
 
 def test_training_without_settling_ends_after_its_epochs() -> None:
     module = build()
-    assert len(fit(module, n_settling_epochs=0)) == 5
+    assert len(fit(module, n_epochs=5, n_settling_epochs=0)) == 5
     np.testing.assert_allclose(module.quantizer.codes.numpy(), class_means(module), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 4, 5, 6, 10])
 def test_any_number_of_steps_can_be_trained(n_steps: int) -> None:
-    history = fit(build(), batch_size=N, n_epochs=n_steps, n_settling_epochs=1)
+    history = fit(build(), batch_size=N, n_epochs=n_steps + 1, n_settling_epochs=1)
     assert len(history) == n_steps + 1
 
 
-@pytest.mark.parametrize("objective", WEIGHTS)
-def test_the_history_has_a_row_per_epoch_with_each_named_term(objective: Objective) -> None:
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_history_has_a_row_per_epoch_with_each_named_term(objective: str) -> None:
     history = fit(build(objective), objective, validation=held_out())
-    assert [row["epoch"] for row in history] == list(range(7 if objective == "prototype" else 5))
-    figures = {*WEIGHTS[objective], "loss"}
+    assert [row["epoch"] for row in history] == list(range(7))
+    weight_of = OBJECTIVES[objective].of(recipe(objective)).weights
+    figures = {*weight_of, "loss"}
     expected = figures | {f"validation_{name}" for name in {*figures, "accuracy"}}
     for row in history:
         assert set(row) == expected | {"epoch", "learning_rate", "seconds"}
-        total = sum(weight * row[name] for name, weight in WEIGHTS[objective].items())
+        total = sum(weight * row[name] for name, weight in weight_of.items())
         assert row["loss"] == pytest.approx(total, rel=1e-5)
 
 
@@ -157,22 +178,29 @@ def test_without_validation_data_the_history_has_no_validation() -> None:
 
 
 def test_the_rate_rises_and_falls_and_the_published_rate_is_constant() -> None:
-    rates = [row["learning_rate"] for row in fit(build(), n_epochs=20)]
+    rates = [row["learning_rate"] for row in fit(build(), n_epochs=22)]
     top = int(np.argmax(rates[:20]))
     assert 2 <= top <= 5
     assert rates[:20] == sorted(rates[: top + 1]) + sorted(rates[top + 1 : 20], reverse=True)
     assert {row["learning_rate"] for row in fit(build("published"), "published")} == {0.01}
 
 
-@pytest.mark.parametrize(("objective", "n_in_all"), [("prototype", 7), ("published", 5)])
-def test_on_epoch_is_told_each_row_in_order(objective: Objective, n_in_all: int) -> None:
+@pytest.mark.parametrize("objective", ["prototype", "published"])
+def test_on_epoch_is_told_each_row_in_order(objective: str) -> None:
     calls: list[tuple[int, int, Mapping[str, float]]] = []
-    history = fit(build(objective), objective, on_epoch=lambda *told: calls.append(told))
-    assert calls == [(epoch, n_in_all, row) for epoch, row in enumerate(history)]
+    history = fit(build(objective), objective, watch=Watch(lambda *told: calls.append(told)))
+    assert calls == [(epoch, 7, row) for epoch, row in enumerate(history)]
+
+
+def test_on_epoch_hears_of_fewer_epochs_once_training_has_ended_early() -> None:
+    told: list[int] = []
+    watch = Watch(lambda epoch, n_epochs, row: told.append(n_epochs))
+    history = fit(build(), validation=held_out(is_shuffled=True), n_epochs=200, early_stopping=True, watch=watch)
+    assert told == [200] * (len(history) - 2) + [len(history)] * 2
 
 
 @pytest.mark.parametrize("objective", ["published", "prototype"])
-def test_early_stopping_ends_soon_and_gives_the_best_weights_back(objective: Objective) -> None:
+def test_early_stopping_ends_soon_and_gives_the_best_weights_back(objective: str) -> None:
     module, states = build(objective), []
     validation = held_out(is_shuffled=True)
     history = fit(
@@ -180,9 +208,10 @@ def test_early_stopping_ends_soon_and_gives_the_best_weights_back(objective: Obj
         objective,
         validation=validation,
         n_epochs=200,
+        early_stopping=True,
         patience=4,
         learning_rate=0.02,
-        on_epoch=lambda *_: states.append(weights(module.encoder)),
+        watch=Watch(lambda *_: states.append(weights(module.encoder))),
     )
     n_trained = len(history) - (2 if objective == "prototype" else 0)
     losses = [row["validation_loss"] for row in history[:n_trained]]
@@ -192,6 +221,18 @@ def test_early_stopping_ends_soon_and_gives_the_best_weights_back(objective: Obj
     assert not all(map(torch.equal, weights(module.encoder), states[n_trained - 1]))
 
 
+@pytest.mark.parametrize("case", ["not asked for", "nothing held out"])
+def test_patience_counts_only_with_early_stopping_and_samples_held_out(case: str) -> None:
+    module, states = build(), []
+    is_asked = case == "nothing held out"
+    validation = None if is_asked else held_out(is_shuffled=True)
+    watch = Watch(lambda *_: states.append(weights(module.encoder)))
+    history = fit(module, validation=validation, n_epochs=40, early_stopping=is_asked, patience=1, watch=watch)
+    assert len(history) == 40
+    # The last weights stay, whatever the validation loss said.
+    assert all(map(torch.equal, weights(module.encoder), states[37]))
+
+
 @pytest.mark.parametrize("epoch_of_interrupt", [1, 5])
 def test_ctrl_c_ends_training_cleanly_with_exact_codes(epoch_of_interrupt: int) -> None:
     def interrupt(epoch: int, *_: object) -> None:
@@ -199,7 +240,7 @@ def test_ctrl_c_ends_training_cleanly_with_exact_codes(epoch_of_interrupt: int) 
             raise KeyboardInterrupt
 
     module = build()
-    history = fit(module, on_epoch=interrupt)
+    history = fit(module, watch=Watch(interrupt))
     assert [row.get("interrupted") for row in history] == [None] * epoch_of_interrupt + [1.0]
     assert not module.training
     assert all(parameter.requires_grad for parameter in module.parameters())
@@ -215,16 +256,16 @@ def test_ctrl_c_before_the_first_epoch_is_over_is_passed_on(monkeypatch: pytest.
         fit(build())
 
 
-@pytest.mark.parametrize("objective", WEIGHTS)
-def test_a_loss_that_is_not_finite_is_an_error(objective: Objective) -> None:
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_loss_that_is_not_finite_is_an_error(objective: str) -> None:
     X = blobs()[0]
     X[7, 2] = math.inf
     with pytest.raises(FloatingPointError, match=r"broke down in epoch 1: .* Use a `learning_rate` below 0\.01, or"):
         fit(build(objective), objective, X=X)
 
 
-@pytest.mark.parametrize("objective", WEIGHTS)
-def test_the_same_seed_gives_the_same_bits(objective: Objective) -> None:
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_same_seed_gives_the_same_bits(objective: str) -> None:
     first, second = build(objective, dropout=0.2), build(objective, dropout=0.2)
     rows = []
     for module in (first, second):
@@ -235,9 +276,9 @@ def test_the_same_seed_gives_the_same_bits(objective: Objective) -> None:
     assert all(map(torch.equal, weights(first), weights(second)))
 
 
-@pytest.mark.parametrize("objective", WEIGHTS)
-def test_the_loss_goes_down_on_classes_that_lie_apart(objective: Objective) -> None:
-    history = fit(build(objective), objective, n_epochs=20)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_loss_goes_down_on_classes_that_lie_apart(objective: str) -> None:
+    history = fit(build(objective), objective, n_epochs=22)
     # The published divergence is unbounded below, so its own terms are followed.
     name = "reconstruction" if objective == "published" else "loss"
     assert history[-1][name] < 0.7 * history[0][name]
@@ -245,7 +286,7 @@ def test_the_loss_goes_down_on_classes_that_lie_apart(objective: Objective) -> N
 
 def test_held_out_samples_are_nearest_to_the_code_of_their_class() -> None:
     module = build()
-    history = fit(module, validation=held_out(), n_epochs=20)
+    history = fit(module, validation=held_out(), n_epochs=22)
     X, y = blobs(seed=1)
     is_right = nearness(module)(encode(module, X)).argmin(1) == y
     assert is_right.all()
@@ -254,7 +295,7 @@ def test_held_out_samples_are_nearest_to_the_code_of_their_class() -> None:
 
 def test_decoded_codes_are_near_the_class_means_of_the_data() -> None:
     module = build()
-    fit(module, n_epochs=40, n_settling_epochs=20)
+    fit(module, n_epochs=60, n_settling_epochs=20)
     X, y = blobs()
     means = torch.stack([X[y == k].mean(0) for k in range(K)])
     profiles = decode(module, module.quantizer.codes, torch.ones(K))
@@ -264,26 +305,23 @@ def test_decoded_codes_are_near_the_class_means_of_the_data() -> None:
 def test_permuting_the_classes_permutes_the_codes() -> None:
     plain, permuted = build(), build()
     order = torch.tensor([2, 0, 1])
-    X, y = blobs()
-    options: dict[str, Any] = {"n_epochs": 3, "n_settling_epochs": 1, "learning_rate": 0.01, "weight_decay": 0.0}
+    y = blobs()[1]
     for module, labels in ((plain, y), (permuted, order[y])):
-        batches = MemoryBatches(X, X, labels, 16, seed=0)
-        loss, fabric = Loss("prototype", WEIGHTS["prototype"]), Fabric(accelerator="cpu", devices=1)
-        train(module, batches, None, loss=loss, fabric=fabric, patience=None, on_epoch=lambda *_: None, **options)
+        fit(module, y=labels, n_epochs=4, n_settling_epochs=1)
     torch.testing.assert_close(permuted.quantizer.codes[order], plain.quantizer.codes, rtol=1e-4, atol=1e-5)
 
 
 def test_codes_follow_the_latents_where_a_users_first_layer_is_fixed() -> None:
     encoder = nn.Sequential(nn.Linear(P, D), nn.Linear(D, D))
     encoder[0].requires_grad_(False)
-    module, seen = build(architecture=(encoder, nn.Linear(D, P))), []
+    module, seen = build(own_networks=(encoder, nn.Linear(D, P)), architecture=OWN_NETWORKS), []
     fixed, start = copy.deepcopy(module.encoder[0].weight), copy.deepcopy(module.encoder[1].weight)
-    fit(module, n_epochs=3, on_epoch=lambda *_: seen.append(module.quantizer.codes.clone()))
+    fit(module, n_epochs=5, watch=Watch(lambda *_: seen.append(module.quantizer.codes.clone())))
     assert torch.equal(module.encoder[0].weight, fixed)
     assert not torch.equal(module.encoder[1].weight, start)
     assert not torch.equal(seen[0], seen[1])
 
 
 def test_an_encoder_without_parameters_can_be_trained() -> None:
-    module = build(architecture=(nn.Identity(), nn.Linear(P, P)), latent_dim=P)
+    module = build(own_networks=(nn.Identity(), nn.Linear(P, P)), architecture=OWN_NETWORKS, latent_dim=P)
     assert len(fit(module)) == 7

@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from svqvae import SVQVAE
 from svqvae.atlas.health import CodeHealthWarning
 from svqvae.data.images import digits
+from svqvae.data.samples import Samples
+from svqvae.evaluation.beside import TEST, TRAINING
+from svqvae.evaluation.quality import quality_of
+from svqvae.fitting.fitted import Fitted
+from svqvae.jobs.report import report_fitted
 from svqvae.report import summary
 from svqvae.report.page import Report, write_report
 from svqvae.report.relations import summarise_relations
-from svqvae.report.samples import TEST, TRAINING, SampleSet
 
 NETWORK: dict[str, Any] = {"hidden": (24,), "latent_dim": 8, "random_state": 0}
 # What a page must show as text: markup, quotes, scripts other than Latin, right to left, and no end.
@@ -39,8 +43,12 @@ class Case:
     """A fitted model, its samples, and the page of both."""
 
     model: SVQVAE
-    sets: dict[str, SampleSet]
+    sets: dict[str, Samples]
     report: Report
+
+    @property
+    def fitted(self) -> Fitted:
+        return self.model.fitted_
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -73,12 +81,13 @@ def make_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Case]:
 
     def make(X: Any, y: NDArray[np.generic], model: SVQVAE | None = None, title: str = "a title") -> Case:
         is_even = np.arange(len(y)) % 2 == 0
-        sets = {TRAINING: SampleSet(X[is_even], y[is_even]), TEST: SampleSet(X[~is_even], y[~is_even])}
         model = model or SVQVAE(n_epochs=5, **NETWORK)
         with warnings.catch_warnings(), quickly():
             warnings.simplefilter("ignore", CodeHealthWarning)
-            model.fit(X[is_even], y[is_even])
-            report = write_report(model, tmp_path_factory.mktemp("case"), sets=sets, title=title)
+            fitted = model.fit(X[is_even], y[is_even]).fitted_
+            sets = {kind: fitted.labelled(X[own], y[own]) for kind, own in ((TRAINING, is_even), (TEST, ~is_even))}
+            figures = {kind: quality_of(fitted, sets[TRAINING], part).to_dict() for kind, part in sets.items()}
+            report = report_fitted(fitted, tmp_path_factory.mktemp("case"), figures, sets, title=title)
         return Case(model, sets, report)
 
     return make
@@ -129,15 +138,15 @@ def images(make_case) -> Case:
 def bare(table: Case, tmp_path_factory: pytest.TempPathFactory) -> Report:
     """Return the page of a run of which there are no samples."""
     with quickly():
-        return write_report(table.model, tmp_path_factory.mktemp("bare"))
+        return write_report(table.fitted, tmp_path_factory.mktemp("bare"))
 
 
 @pytest.fixture(scope="session")
-def lincs(real_file, tmp_path_factory: pytest.TempPathFactory) -> tuple[SVQVAE, Path]:
+def lincs(real_file, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Path]:
     """Return the published LINCS model and its page."""
     from svqvae.jobs.import_published import import_run
 
     saved, out = real_file("lincs/reference_model"), tmp_path_factory.mktemp("lincs")
     genes = real_file("lincs/landmark_genes.tsv")
-    model, _ = import_run(saved, saved / "pcl_names.csv", genes, out)
-    return model, write_report(model, out).page
+    fitted, _ = import_run(saved, saved / "pcl_names.csv", genes, out)
+    return fitted, write_report(fitted, out).page

@@ -178,10 +178,10 @@ def test_pages_ask_for_nothing_and_the_console_stays_silent(name: str, browser: 
 
 @pytest.mark.parametrize("wanted", ["kinase", "CP_MEK", "no such class", ""])
 def test_search_shows_the_classes_whose_name_holds_the_text(wanted: str, browser: Browser, lincs) -> None:
-    model, page = lincs
+    fitted, page = lincs
     browser.open(page)
     browser.find("#search").send_keys(wanted)
-    own = [name for name in model.classes_ if wanted.lower() in name.lower()]
+    own = [name for name in fitted.classes if wanted.lower() in name.lower()]
     assert browser.texts("#class-table tbody th button") == own
     assert browser.find("#found").text == (f"{len(own)} of 75 classes" if wanted else "")
 
@@ -203,16 +203,16 @@ def test_a_press_on_a_row_shows_the_card_of_its_class(browser: Browser, images) 
 
 
 def test_a_press_on_the_network_shows_neighbours_and_profile(browser: Browser, lincs) -> None:
-    model, page = lincs
+    fitted, page = lincs
     browser.open(page)
     edge = browser.run("const e = document.querySelector('#network line').dataset; return [e.a, e.b].map(Number)")
     browser.click(f"#network g[data-class='{edge[0]}'] circle")
-    name, other = (model.classes_[k] for k in edge)
+    name, other = (fitted.classes[k] for k in edge)
     assert browser.texts("article.card h3") == [name]
     joined = browser.run("return [...document.querySelectorAll('#network g.is-near')].map((e) => e.dataset.tip)")
     assert other in joined
     assert all(neighbour in browser.find("#chosen .near").text for neighbour in joined)
-    top = model.to_atlas().profile(name)["difference"].iloc[0]
+    top = fitted.atlas.profile(name)["difference"].iloc[0]
     assert any(value == pytest.approx(top) for value in browser.values("article.card:not([hidden]) td.n data"))
 
 
@@ -268,17 +268,17 @@ def test_the_comparison_of_two_classes_is_that_of_the_atlas(a: int, b: int, brow
 
 
 def test_the_comparison_without_samples_has_the_largest_differences(browser: Browser, lincs) -> None:
-    model, page = lincs
+    fitted, page = lincs
     browser.open(page)
     browser.choose("#class-a", 40)
     browser.choose("#class-b", 7)
-    theirs = model.to_atlas().contrast(model.classes_[40], model.classes_[7])["difference"]
+    theirs = fitted.atlas.contrast(fitted.classes[40], fitted.classes[7])["difference"]
     up = theirs[theirs > 0].sort_values(ascending=False).head(10)
     lines = lines_of(browser)[:10]
     assert [line[0] for line in lines] == up.index.tolist()
     np.testing.assert_allclose([float(str(line[1])) for line in lines], up, rtol=1e-4)
     browser.click("#swap")
-    assert browser.find("#name-a").text == model.classes_[7]
+    assert browser.find("#name-a").text == fitted.classes[7]
 
 
 def test_the_comparison_of_images_is_an_image(browser: Browser, images) -> None:

@@ -21,7 +21,7 @@ def test_features_of_a_card_are_the_first_of_the_profile(table) -> None:
 
 
 def test_counts_are_those_of_the_training_samples(table) -> None:
-    y = pd.Series(table.sets["training"].y).value_counts()
+    y = pd.Series(table.sets["training"].labels).value_counts()
     assert {facts["name"]: facts["count"] for facts in table.summary["classes"]} == y.to_dict()
 
 
@@ -39,8 +39,8 @@ def test_codes_in_bad_health_are_flagged_in_words(table) -> None:
 
 
 def test_without_samples_there_are_differences_but_no_intervals(lincs) -> None:
-    model, _ = lincs
-    facts = summarise_classes(model.to_atlas(), model.health_)[0]
+    fitted, _ = lincs
+    facts = summarise_classes(fitted.atlas, fitted.health)[0]
     assert facts["n_up"] is None
     assert [row["difference"] for row in facts["up"]] == sorted(
         (row["difference"] for row in facts["up"]), reverse=True

@@ -11,9 +11,11 @@ import pytest
 
 from svqvae import SVQVAE
 from svqvae.atlas.health import CodeHealthWarning
+from svqvae.evaluation.beside import TRAINING
+from svqvae.evaluation.quality import quality_of
+from svqvae.jobs.report import report_fitted, report_run
 from svqvae.report import page
-from svqvae.report.page import escape_json, pack_profiles, say_number, write_report
-from svqvae.report.samples import TRAINING, SampleSet
+from svqvae.report.page import escape_json, pack_profiles, say_number
 
 STYLES = ("number", "percent", "points", "count", "share", "q")
 
@@ -127,10 +129,14 @@ def test_a_run_without_samples_has_a_page_that_says_so(bare) -> None:
     assert "nan" not in shown.lower().split()
 
 
-def test_what_is_missing_among_the_figures_is_measured(table, tmp_path, quick) -> None:
-    sets = {TRAINING: table.sets[TRAINING]}
-    found = write_report(table.model, tmp_path, {}, sets).summary["quality"]
-    assert found["training"]["accuracy"] == table.model.score(sets[TRAINING].X, sets[TRAINING].y)
+def test_what_is_missing_among_the_figures_is_measured(draw, tmp_path, quick) -> None:
+    X, y = draw(["a", "b", "c"])
+    X.assign(kind=y).to_csv(tmp_path / "t.csv", index=False)
+    model = SVQVAE(n_epochs=20, hidden=(24,), latent_dim=8, random_state=0).fit(X, y)
+    model.save(tmp_path / "run")
+    found = report_run(tmp_path / "run", tmp_path / "t.csv", "kind").summary["quality"]
+    assert list(found) == [TRAINING]
+    assert (found[TRAINING]["accuracy"], found[TRAINING]["n_samples"]) == (model.score(X, y), len(y))
 
 
 def test_packed_profiles_are_those_of_the_atlas(table) -> None:
@@ -158,7 +164,9 @@ def test_many_classes_and_genes_stay_small(n_classes: int, n_features: int, tmp_
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CodeHealthWarning)
         model.fit(X, y)
-    report = write_report(model, tmp_path, sets={TRAINING: SampleSet(X, y)})
+    samples = model.fitted_.labelled(X, y)
+    figures = {TRAINING: quality_of(model.fitted_, samples, samples).to_dict()}
+    report = report_fitted(model.fitted_, tmp_path, figures, {TRAINING: samples})
     assert report.page.stat().st_size < 15e6
     text = report.page.read_text(encoding="utf-8")
     assert text.count("data-card=") == n_classes

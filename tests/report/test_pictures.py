@@ -38,11 +38,11 @@ def test_large_images_are_thinned_out(shape: tuple[int, ...]) -> None:
 
 
 def test_each_class_of_images_has_its_code_real_and_simulated_samples(images) -> None:
-    found = class_pictures(images.model, images.sets, seed=0)
+    found = class_pictures(images.fitted, images.sets, seed=0)
     assert len(found) == 10
     assert all(len(facts["real"]) == len(facts["simulated"]) == 5 for facts in found)
     assert pixels(found[3]["code"]).shape == (8, 8, 4)
 
 
 def test_tables_have_no_pictures(table) -> None:
-    assert class_pictures(table.model, table.sets, seed=0) == []
+    assert class_pictures(table.fitted, table.sets, seed=0) == []

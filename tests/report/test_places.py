@@ -27,8 +27,8 @@ def with_umap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_places_are_the_principal_components_of_the_latents(table, quick) -> None:
-    found = summarise_map(table.model, table.sets, seed=0)
-    latents = np.concatenate([table.model.transform(part.X) for part in table.sets.values()])
+    found = summarise_map(table.fitted, table.sets, seed=0)
+    latents = np.concatenate([table.model.transform(part) for part in table.sets.values()])
     theirs = PCA(2).fit(latents)
     np.testing.assert_allclose(found["explained"], theirs.explained_variance_ratio_, rtol=1e-4)
     ours = np.column_stack([found["x"], found["y"]])
@@ -38,18 +38,18 @@ def test_places_are_the_principal_components_of_the_latents(table, quick) -> Non
 
 def test_of_many_samples_each_class_keeps_its_share_and_at_least_five(table, quick, monkeypatch) -> None:
     monkeypatch.setattr(places, "MAX_SHOWN", 40)
-    found = summarise_map(table.model, table.sets, seed=0)
+    found = summarise_map(table.fitted, table.sets, seed=0)
     counts = np.bincount(found["class"])
     assert counts.min() >= 5
     assert found["n_shown"] == counts.sum() < found["n_samples"]
 
 
 def test_without_umap_learn_there_is_one_map(table, quick) -> None:
-    assert summarise_map(table.model, table.sets, seed=0)["umap"] is None
+    assert summarise_map(table.fitted, table.sets, seed=0)["umap"] is None
 
 
 def test_umap_lays_out_samples_and_codes_together(table, with_umap) -> None:
-    found = summarise_map(table.model, table.sets, seed=0)
+    found = summarise_map(table.fitted, table.sets, seed=0)
     codes = np.array(found["umap"]["codes"])
     np.testing.assert_allclose(codes, table.model.codebook_[:, :2], atol=1e-4)
     assert len(found["umap"]["x"]) == found["n_shown"]
@@ -57,4 +57,4 @@ def test_umap_lays_out_samples_and_codes_together(table, with_umap) -> None:
 
 def test_few_samples_are_not_laid_out(table, with_umap, monkeypatch) -> None:
     monkeypatch.setattr(places, "MIN_UMAP", 10_000)
-    assert summarise_map(table.model, table.sets, seed=0)["umap"] is None
+    assert summarise_map(table.fitted, table.sets, seed=0)["umap"] is None

@@ -48,7 +48,7 @@ def test_every_edge_joins_classes_among_the_nearest_of_each_other(relations) -> 
 
 
 def test_without_samples_nothing_has_support(lincs) -> None:
-    found = summarise_relations(lincs[0].to_atlas())
+    found = summarise_relations(lincs[0].atlas)
     assert found["n_resamples"] == 0
     assert found["surest"] is None
     assert not found["is_corrected"]

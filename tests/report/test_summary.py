@@ -3,7 +3,10 @@
 import json
 
 import pytest
+from torch import nn
 
+from svqvae import SVQVAE
+from svqvae.jobs.report import report_fitted
 from svqvae.report.summary import describe_history, describe_run
 
 
@@ -32,11 +35,30 @@ def test_every_part_has_an_entry_for_each_class(table) -> None:
 
 
 def test_the_run_tells_sizes_seed_settings_and_versions(table) -> None:
-    run = describe_run(table.model)
-    assert run["n_samples"] == len(table.sets["training"].y)
+    run = describe_run(table.fitted)
+    assert run["n_samples"] == len(table.sets["training"])
     assert (run["n_classes"], run["n_features"], run["seed"], run["n_epochs"]) == (5, 20, 0, table.model.n_iter_)
     assert run["changed"] == ["hidden", "latent_dim", "n_epochs"]
     assert {"svqvae", "torch", "scikit-learn"} <= set(run["versions"])
+
+
+def test_settings_that_were_left_to_the_rules_show_as_resolved(table) -> None:
+    run, recipe = describe_run(table.fitted), table.fitted.recipe
+    left = {name for name, value in table.model.get_params(deep=False).items() if value is None}
+    assert set(run["resolved"]) == left
+    assert run["settings"]["batch_size"] == recipe.schedule.batch_size
+    assert run["settings"]["temperature"] == recipe.design.temperature
+    assert run["settings"]["hidden"] == (24,)
+    assert None not in run["settings"].values()
+
+
+@pytest.mark.filterwarnings("ignore::svqvae.atlas.health.CodeHealthWarning")
+def test_networks_of_ones_own_are_told_without_their_weights(draw) -> None:
+    pair = (nn.Linear(20, 4), nn.Linear(4, 20))
+    model = SVQVAE(architecture=pair, latent_dim=4, n_epochs=1, random_state=0).fit(*draw(["a", "b"]))
+    run = describe_run(model.fitted_)
+    assert run["settings"]["architecture"] == "networks of one's own"
+    assert run["changed"] == ["architecture", "latent_dim", "n_epochs"]
 
 
 def test_loss_terms_are_told_apart_from_times_and_rates(table) -> None:
@@ -46,9 +68,8 @@ def test_loss_terms_are_told_apart_from_times_and_rates(table) -> None:
     assert all(len(term["training"]) == len(found["epoch"]) for term in found["terms"])
 
 
-def test_the_same_run_gives_the_same_numbers(table, make_case, draw, quick) -> None:
-    from svqvae.report.page import write_report
-
-    again = write_report(table.model, table.report.page.parent / "again", sets=table.sets, title="a title")
+def test_the_same_run_gives_the_same_numbers(table, quick) -> None:
+    folder, figures = table.report.page.parent / "again", table.summary["quality"]
+    again = report_fitted(table.fitted, folder, figures, table.sets, title="a title")
     assert again.summary == table.summary
     assert again.page.read_text(encoding="utf-8") == table.page

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from svqvae import files
 from svqvae.atlas import contrasts, relations
-from svqvae.atlas.confidence import Calibration
+from svqvae.atlas.confidence import Calibration, p_values, surprise
 from svqvae.atlas.density import ClassDensity
 from svqvae.atlas.shrinkage import shrink
 from svqvae.atlas.space import METRICS, OnResample, Space
@@ -70,6 +70,8 @@ class ClassAtlas:
         classes.
     sample_shape
         Shape of a sample: (n_features,), or that of an image.
+    fingerprint
+        That of the fit that it comes from, which the other files of a run carry too; empty where it is not known.
 
     Examples
     --------
@@ -95,6 +97,7 @@ class ClassAtlas:
     calibration: Calibration | None = None
     parents: tuple[str, ...] = ()
     sample_shape: tuple[int, ...] = ()
+    fingerprint: str = ""
 
     @property
     def default_metric(self) -> str:
@@ -496,12 +499,39 @@ class ClassAtlas:
         weights[k] = 1
         return self._compare(weights, level)
 
+    def novelty(self, rows: NDArray[np.floating], latents: NDArray[np.floating]) -> Array:
+        """Return the p-value of each new sample for belonging to one of the classes, (n,).
+
+        A small p-value means that the sample is unlike all classes. It is that of the surprise of the features; where
+        the fit held samples out, it is twice the smaller of the p-values of features and latents (Bonferroni). NaN
+        where no samples are known.
+
+        Parameters
+        ----------
+        rows
+            New samples in the model's units, (n, n_features).
+        latents
+            Their latents, (n, latent_dim).
+        """
+        known, spread = self.calibration, self.profile_spread
+        if known is None or spread is None:
+            return np.full(len(rows), np.nan)
+        p = p_values(surprise(rows, known.means, spread), known.surprises)
+        if self.code_spread is None or not len(known.code_surprises):
+            return p
+        p_codes = p_values(surprise(latents, self.codes, self.code_spread), known.code_surprises)
+        return np.asarray(np.minimum(1, 2 * np.fmin(p, p_codes)))
+
     def save(self, folder: Path | str) -> None:
         """Write `atlas.safetensors` into a folder, which is created if it does not exist."""
         folder = Path(folder)
         files.make_folder(folder, "folder")
+        files.write_whole(folder / FILE, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Return the content of `atlas.safetensors`."""
         tensors, header = self._to_parts()
-        files.write_tensors(folder / FILE, tensors, KIND, header)
+        return files.to_bytes(tensors, KIND, header)
 
     @classmethod
     def load(cls, folder: Path | str) -> "ClassAtlas":
@@ -515,7 +545,8 @@ class ClassAtlas:
             The file is damaged, no atlas, or of another format version.
         """
         path = Path(folder)
-        tensors, header = files.read_tensors(path if path.is_file() else path / FILE, KIND, "an atlas of svqvae")
+        path = path if path.is_file() else files.current(path, FILE)
+        tensors, header = files.read_tensors(path, KIND, "an atlas of svqvae")
         return cls._from_parts(tensors, header)
 
     def _to_parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -530,6 +561,7 @@ class ClassAtlas:
             "feature_names": list(self.feature_names),
             "parents": list(self.parents),
             "sample_shape": list(self.sample_shape),
+            "fingerprint": self.fingerprint,
         }
         return tensors, header
 
@@ -549,6 +581,7 @@ class ClassAtlas:
             **parts,
             parents=tuple(header["parents"]),
             sample_shape=tuple(header["sample_shape"]),
+            fingerprint=header.get("fingerprint", ""),
         )
 
     def _compare(self, weights: Array, level: float) -> pd.DataFrame:

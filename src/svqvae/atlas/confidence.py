@@ -13,15 +13,11 @@ samples. Two kinds of scores are valid:
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svqvae.atlas.spread import Spread, Whitening, fit_spread, floored
-
-if TYPE_CHECKING:
-    from svqvae.atlas.atlas import ClassAtlas
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -181,32 +177,6 @@ def p_values(scores: Array, calibration: Array) -> Array:
     if not n:
         return np.full(len(scores), np.nan)
     return np.asarray((1 + n - np.searchsorted(calibration, scores, side="left")) / (n + 1))
-
-
-def novelty(atlas: "ClassAtlas", rows: NDArray[np.floating], latents: NDArray[np.floating]) -> Array:
-    """Return the p-value of each new sample for belonging to one of the classes, (n,).
-
-    A small p-value means that the sample is unlike all classes. It is that of the surprise of the features; where the
-    fit held samples out, it is twice the smaller of the p-values of features and latents (Bonferroni). NaN where the
-    atlas knows of no samples.
-
-    Parameters
-    ----------
-    atlas
-        The atlas of the fit.
-    rows
-        New samples in the model's units, (n, n_features).
-    latents
-        Their latents, (n, latent_dim).
-    """
-    known, spread = atlas.calibration, atlas.profile_spread
-    if known is None or spread is None:
-        return np.full(len(rows), np.nan)
-    p = p_values(surprise(rows, known.means, spread), known.surprises)
-    if atlas.code_spread is None or not len(known.code_surprises):
-        return p
-    p_codes = p_values(surprise(latents, atlas.codes, atlas.code_spread), known.code_surprises)
-    return np.asarray(np.minimum(1, 2 * np.fmin(p, p_codes)))
 
 
 def class_sets(

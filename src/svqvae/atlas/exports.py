@@ -18,7 +18,7 @@ CONTRAST_SUFFIXES = (".csv", ".rnk", ".gmt")
 
 def write_relations(
     atlas: ClassAtlas,
-    folder: Path,
+    out: Path,
     metric: str | None = None,
     space: str = "profile",
     *,
@@ -39,7 +39,7 @@ def write_relations(
     ----------
     atlas
         The atlas.
-    folder
+    out
         Created if it does not exist.
     metric, space, n_resamples, random_state, refits
         As in `ClassAtlas.nearest`; None takes `ClassAtlas.default_metric`.
@@ -60,9 +60,9 @@ def write_relations(
     """
     metric = metric or atlas.default_metric
     check_metric(metric)
-    check_folder(folder, "folder")
+    check_folder(out)
     distances = atlas.distances(metric, space)
-    make_folder(folder, "folder")
+    make_folder(out)
     options: dict[str, Any] = {"n_resamples": n_resamples, "random_state": random_state, "refits": refits}
     nearest = atlas.nearest(1, metric, space, **options, on_resample=progress("nearest classes"))
     network = atlas.network(3, metric, space, **options, on_resample=progress("network"))
@@ -79,7 +79,7 @@ def write_relations(
         "tree.nwk": tree.newick() + "\n",
         "clades.csv": tree.to_table().to_csv(index=False),
     }
-    (folder / "pairs.csv").unlink(missing_ok=True)
+    (out / "pairs.csv").unlink(missing_ok=True)
     if n_resamples and atlas.spread_in(space) is not None and len(atlas.classes) >= MIN_CLASSES:
         pairs = atlas.pairs(
             metric,
@@ -90,8 +90,8 @@ def write_relations(
         )
         texts["pairs.csv"] = pairs.to_csv(index=False)
     for name, text in texts.items():
-        write_whole(folder / name, text.encode())
-    files = [folder / name for name in texts]
+        write_whole(out / name, text.encode())
+    files = [out / name for name in texts]
     return {"nearest": nearest, "agreement": agreement, "network": network, "tree": tree, "files": files}
 
 
@@ -121,14 +121,14 @@ def gephi_tables(network: "nx.Graph[Any]") -> tuple[pd.DataFrame, pd.DataFrame]:
     return nodes, edges
 
 
-def write_contrast(table: pd.DataFrame, path: Path, name: str) -> None:
+def write_contrast(table: pd.DataFrame, out: Path, name: str) -> None:
     """Write a contrast as .csv, .rnk or .gmt, depending on the suffix of the file.
 
     Parameters
     ----------
     table
         What `ClassAtlas.contrast` or `ClassAtlas.profile` returns, one row per feature.
-    path
+    out
         The file, which is written whole or not at all.
     name
         Name of the gene sets in a .gmt, to which "up" and "down" are added.
@@ -138,16 +138,21 @@ def write_contrast(table: pd.DataFrame, path: Path, name: str) -> None:
     ValueError
         The suffix is another, or a .gmt would hold no gene set.
     """
-    check_contrast_path(path)
-    suffix = path.suffix.lower()
+    check_contrast_path(out)
+    suffix = out.suffix.lower()
+    if suffix == ".gmt" and table["q"].isna().all():
+        raise ValueError(
+            f"`out` must end in .rnk or .csv where the spread within classes is not known, since no q-values tell "
+            f"which features of {name} are sure; got {out.name}."
+        )
     if suffix == ".csv":
         text = table.to_csv()
     else:
         text = to_rnk(table) if suffix == ".rnk" else to_gmt(table, name)
-    write_whole(path, text.encode())
+    write_whole(out, text.encode())
 
 
-def check_contrast_path(path: Path) -> None:
+def check_contrast_path(out: Path) -> None:
     """Refuse a path with an unknown suffix, or that is a folder; create the folder of the file.
 
     Raises
@@ -157,8 +162,8 @@ def check_contrast_path(path: Path) -> None:
     IsADirectoryError
         The path is a folder.
     """
-    if path.suffix.lower() not in CONTRAST_SUFFIXES and not path.is_dir():
+    if out.suffix.lower() not in CONTRAST_SUFFIXES and not out.is_dir():
         raise ValueError(
-            f"`path` must end in {', '.join(CONTRAST_SUFFIXES)}; got {path.name}. Give the file another suffix."
+            f"`out` must end in {', '.join(CONTRAST_SUFFIXES)}; got {out.name}. Give the file another suffix."
         )
-    check_file(path)
+    check_file(out)

@@ -434,7 +434,7 @@ def check_top(top: int | None) -> None:
         `top` is neither None nor such a number.
     """
     if top is not None and (isinstance(top, bool) or not isinstance(top, int | np.integer) or top < 1):
-        raise ValueError(f"`top` must be a whole number of at least 1; got {top!r}. Give None to keep all classes.")
+        raise ValueError(f"`top` must be a whole number of at least 1; got {top!r}. Leave it out to keep all classes.")
 
 
 def check_method(method: str) -> None:

@@ -49,11 +49,11 @@ def export(
 
     with spinner(not quiet, "exporting"):
         if out is None or kind == "onnx":
-            from svqvae.estimator import SVQVAE
             from svqvae.export.onnx_graph import export_onnx
+            from svqvae.fitting.run_folder import read_fitted
 
             files = [out or run / "model.onnx"]
-            export_onnx(SVQVAE.load(run), files[0])
+            export_onnx(read_fitted(run), files[0])
         else:
             from svqvae.export.hub import export_hub
 

@@ -114,15 +114,17 @@ def import_published(
         from svqvae.jobs.import_published import import_run
         from svqvae.jobs.report import report_run
 
-        model, quality = import_run(folder, names, genes, out, data, label, command_line(context))
+        fitted, quality = import_run(folder, names, genes, out, data, label, command_line(context))
     page = try_report(lambda progress: report_run(out, data, label, progress), out, quiet)
     if as_json:
-        sizes = {"n_classes": len(model.classes_), "n_features": model.n_features_in_, "latent_dim": model.latent_dim}
+        design = fitted.recipe.design
+        sizes = {name: getattr(design, name) for name in ("n_classes", "n_features", "latent_dim")}
         figures = None if quality is None else quality.to_dict()
         files = [*run_files(out, "metrics.json"), *(report_files(out) if page else [])]
         print_json({"files": files, **sizes, "samples": figures})
     elif not quiet:
-        say(f"{len(model.classes_)} classes, {model.n_features_in_} genes, {model.latent_dim} latent dimensions.")
+        design = fitted.recipe.design
+        say(f"{design.n_classes} classes, {design.n_features} genes, {design.latent_dim} latent dimensions.")
         if quality is not None:
             print_quality("Samples given", quality)
         else:

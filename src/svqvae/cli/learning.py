@@ -1,23 +1,23 @@
 """Commands that train: demo, fit, evaluate."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from svqvae.cli.options import (
     AsJson,
     Data,
-    Epochs,
-    Geometry,
+    HoldOut,
     Ignore,
     Label,
-    Likelihood,
-    Objective,
+    Like,
     OnDisk,
     Quiet,
     Seed,
     Unlabelled,
+    settings_of,
+    takes_parameters,
 )
 from svqvae.cli.printing import print_comparison, print_json, print_quality, print_verdict, say, verdict
 from svqvae.cli.reporting import command_line, report_files, try_report
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from svqvae.estimator import SVQVAE
-    from svqvae.evaluation.quality import Quality
+    from svqvae.jobs.fit import FittedRun
 
 DEFAULT_FOLDS = 5
 # Files in which annotations stand apart from the features.
@@ -63,7 +62,9 @@ def demo(
 
 
 @commands.command(epilog="Example: svqvae fit signatures.h5ad --label pcl --group pert_iname --out run")
+@takes_parameters
 def fit(
+    settings: dict[str, Any],
     context: typer.Context,
     data: Data,
     label: Label,
@@ -74,30 +75,8 @@ def fit(
     ] = None,
     unlabelled: Unlabelled = None,
     ignore: Ignore = None,
-    objective: Objective = "prototype",
-    architecture: Annotated[
-        str | None, typer.Option(help="dense or conv.", show_default="conv for images, else dense")
-    ] = None,
-    latent_dim: Annotated[int, typer.Option(help="Number of latent dimensions.")] = 256,
-    likelihood: Likelihood = "auto",
-    geometry: Geometry = "euclidean",
-    epochs: Epochs = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Samples a step.", show_default="a twentieth of the data, 16 to 256")
-    ] = None,
-    hold_out: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the samples not to train on: they tell when to stop, how good the model is, and how sure "
-            "annotate is.",
-            show_default="0.05 from 10,000 samples on, else 0",
-        ),
-    ] = None,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    devices: Annotated[int, typer.Option(help="Processes that train together; under torchrun, its own.")] = 1,
-    precision: Annotated[
-        str, typer.Option(help="32-true, 64-true, bf16-mixed, 16-mixed, or auto: what is measured to be faster.")
-    ] = "32-true",
+    like: Like = None,
+    hold_out: HoldOut = None,
     on_disk: OnDisk = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a fit into the same run folder was stopped or killed.")
@@ -116,49 +95,30 @@ def fit(
         from svqvae.data.stored import open_table
         from svqvae.fitting.run_folder import run_files
         from svqvae.jobs.fit import drop_features, fit_run
-        from svqvae.jobs.report import report_fit
-        from svqvae.model.launched import is_first
+        from svqvae.progress import is_first
 
         adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
     quiet |= not is_first()
     if not (quiet or as_json or resume) and any(path.is_file() for path in run_files(out)):
         say(f"{out} holds a run, which the new one will replace.")
-    if architecture is None:
-        architecture = "conv" if "image_shape" in adata.uns else "dense"
-    settings = {
-        "objective": objective,
-        "architecture": architecture,
-        "latent_dim": latent_dim,
-        "likelihood": likelihood,
-        "geometry": geometry,
-        "n_epochs": epochs,
-        "batch_size": batch_size,
-        "accelerator": accelerator,
-        "devices": devices,
-        "precision": precision,
-        "random_state": seed,
-        "verbose": not quiet,
-    }
-    if hold_out is not None:
-        if not 0 <= hold_out < 1:
-            raise ValueError(f"`--hold-out` must be at least 0 and below 1; got {hold_out:g}.")
-        settings |= {"validation_fraction": hold_out, "early_stopping": hold_out > 0}
+    settings = settings_of(settings, like, hold_out, "image_shape" in adata.uns)
+    settings |= {"random_state": seed, "verbose": not quiet}
     others = _read_unlabelled(unlabelled, group, ignore)
-    model, qualities = fit_run(adata, label, group, out, settings, command_line(context), others, resume)
+    run = fit_run(adata, label, group, out, settings, command_line(context), others, resume)
     if not is_first():
         return
     if not (quiet or as_json):
         notes = [] if ANNOTATED & set(data.suffixes) else adata.obs.columns.drop([label, *([group] if group else [])])
-        _print_fit(adata, model, qualities, group, notes)
+        _print_fit(adata, run, group, notes)
         say(f"Run: {out}")
     page = None
     if with_report:
-        page = try_report(lambda progress: report_fit(model, adata, label, out, qualities, progress), out, quiet)
+        page = try_report(lambda progress: run.report(out, progress), out, quiet)
     if as_json:
-        sizes = {"n_samples": adata.n_obs, "n_features": adata.n_vars, "n_classes": len(model.classes_)}
-        figures = {name: quality.to_dict() for name, quality in qualities.items()}
+        sizes = {"n_samples": adata.n_obs, "n_features": adata.n_vars, "n_classes": len(run.fitted.classes)}
+        figures = {name: quality.to_dict() for name, quality in run.qualities.items()}
         files = [*run_files(out, "metrics.json"), *(report_files(out) if page else [])]
-        print_json({"files": files, **sizes, "n_epochs": model.n_iter_, "metrics": figures})
+        print_json({"files": files, **sizes, "n_epochs": run.fitted.n_iter, "metrics": figures})
     elif page is not None and not quiet:
         print_verdict(page)
 
@@ -177,28 +137,24 @@ def _read_unlabelled(path: Path | None, group: str | None, ignore: list[str] | N
     return drop_features(read_table(path, group=group), ignore or [])
 
 
-def _print_fit(
-    adata: "AnnData",
-    model: "SVQVAE",
-    qualities: "dict[str, Quality]",
-    group: str | None,
-    notes: "Collection[str]",
-) -> None:
+def _print_fit(adata: "AnnData", run: "FittedRun", group: str | None, notes: "Collection[str]") -> None:
     from svqvae.wording import list_some
 
-    say(f"{adata.n_obs} samples, {len(model.classes_)} classes, {model.n_iter_} epochs.")
+    say(f"{adata.n_obs} samples, {len(run.fitted.classes)} classes, {run.fitted.n_iter} epochs.")
     say(f"{adata.n_vars} features: {list_some(adata.var_names)}")
     if len(notes):
         say(f"Columns of text, which are no features: {list_some(notes)}")
-    for name, quality in qualities.items():
+    for name, quality in run.qualities.items():
         print_quality(TITLES[name], quality)
-    if "held_out" not in qualities:
+    if "held_out" not in run.qualities:
         unused = f", and --group {group} was of no use" if group else ""
         say(f"No samples were held out{unused}: new samples will not do as well as the training samples.")
 
 
 @commands.command(epilog="Example: svqvae evaluate signatures.h5ad --label pcl --group pert_iname --out quality.json")
+@takes_parameters
 def evaluate(
+    settings: dict[str, Any],
     data: Data,
     label: Label,
     out: Annotated[Path, typer.Option(help="JSON file to write: all figures, class by class and seed by seed.")],
@@ -215,10 +171,8 @@ def evaluate(
     jobs: Annotated[
         int, typer.Option(help="Folds at the same time, each in a process of its own; -1 is one for each core.")
     ] = -1,
-    objective: Objective = "prototype",
-    likelihood: Likelihood = "auto",
-    geometry: Geometry = "euclidean",
-    epochs: Epochs = None,
+    like: Like = None,
+    hold_out: HoldOut = None,
     on_disk: OnDisk = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -236,13 +190,7 @@ def evaluate(
         from svqvae.jobs.fit import drop_features
 
         adata = drop_features(open_table(data, label=label, group=group, on_disk=on_disk), ignore or [])
-    settings = {
-        "architecture": "conv" if "image_shape" in adata.uns else "dense",
-        "objective": objective,
-        "likelihood": likelihood,
-        "geometry": geometry,
-        "n_epochs": epochs,
-    }
+    settings = settings_of(settings, like, hold_out, "image_shape" in adata.uns)
     others = _read_unlabelled(unlabelled, group, ignore)
     if folds is None:
         folds = min(DEFAULT_FOLDS, adata.n_obs if group is None else adata.obs[group].nunique())

@@ -2,9 +2,9 @@
 
 import json
 import sys
-from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from svqvae.wording import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,22 +99,7 @@ def say(text: str) -> None:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document; what is not known, NaN elsewhere, is null."""
-    print(json.dumps(_plain(document), indent=2, allow_nan=False))  # noqa: T201
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold: tables as a list of rows, paths as text."""
-    if hasattr(value, "to_dict"):
-        value = value.to_dict("records")
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+    print(json.dumps(plain(document), indent=2, allow_nan=False))  # noqa: T201
 
 
 def print_verdict(report: "Report") -> None:

@@ -62,13 +62,13 @@ def open_table(
     path = Path(path)
     suffix = path.suffix.lower()
     if on_disk and suffix not in SUFFIXES:
-        raise ValueError(f"`--on-disk` must go with {', '.join(SUFFIXES)}; got {path}. Convert it, or leave that out.")
+        raise ValueError(f"`on_disk` must go with {', '.join(SUFFIXES)}; got {path}. Convert it, or leave that out.")
     if on_disk is False or suffix not in SUFFIXES or not path.exists():
         return read_table(path, label=label, group=group)
     if suffix == ".h5ad" and _is_of_old_layout(path):
         if on_disk:
             raise ValueError(
-                f"`--on-disk` must go with files of today's AnnData; got {path}, whose layout is that of anndata "
+                f"`on_disk` must go with files of today's AnnData; got {path}, whose layout is that of anndata "
                 "before 0.7. Rewrite it: anndata.read_h5ad(old).write_h5ad(new)."
             )
         return read_table(path, label=label, group=group)

@@ -1,9 +1,8 @@
-"""The door for data: a file becomes AnnData, and AnnData becomes the arrays that a model is fitted to."""
+"""The door for files: a table of any kind becomes AnnData."""
 
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,33 +35,6 @@ _SUPPORTED = (
 
 # Rows from which on whole numbers that count them are no chance.
 MANY = 10
-
-
-@dataclass(frozen=True)
-class Table:
-    """What a model is fitted to, taken out of AnnData.
-
-    Attributes
-    ----------
-    X : (n_samples, n_features), dense or sparse as it was stored, or still on disk
-    y : (n_samples,), the labels, or None
-    groups : (n_samples,), what must stay together when data are split, or None
-    feature_names : (n_features,), text
-    sample_names : (n_samples,), text
-    image_shape : (height, width) or (channels, height, width) where the rows are flat images, else None
-
-    Examples
-    --------
-    >>> Table(np.zeros((2, 1)), None, None, np.array(["gene"]), np.array(["s1", "s2"]), None).X.shape
-    (2, 1)
-    """
-
-    X: npt.NDArray[Any] | spmatrix | sparray | StoredRows
-    y: npt.NDArray[Any] | None
-    groups: npt.NDArray[Any] | None
-    feature_names: npt.NDArray[Any]
-    sample_names: npt.NDArray[Any]
-    image_shape: tuple[int, ...] | None
 
 
 def read_table(
@@ -130,46 +102,6 @@ def read_table(
         raise ValueError(f"`path` must be one of {_SUPPORTED}; got {path}. Convert the file, or rename it.")
     require_roles(adata.obs, roles, str(path))
     return adata
-
-
-def from_anndata(
-    adata: "anndata.AnnData", *, label: str | None = None, group: str | None = None, layer: str | None = None
-) -> Table:
-    """Take the arrays that a model needs out of AnnData.
-
-    Parameters
-    ----------
-    adata : (n_samples, n_features)
-    label : the column of ``adata.obs`` that holds each sample's class
-    group : the column of ``adata.obs`` that says which samples must stay together
-    layer : the name in ``adata.layers`` to take instead of ``adata.X``
-
-    Returns
-    -------
-    the matrix as it is stored, with labels and groups as plain arrays; where it is on disk, it stays there
-
-    Raises
-    ------
-    ValueError
-        A column or layer is missing, a label is missing, or the image shape does not fit the features.
-
-    Examples
-    --------
-    >>> import anndata
-    >>> adata = anndata.AnnData(np.eye(2), obs=pd.DataFrame({"kind": ["T", "B"]}, index=["s1", "s2"]))
-    >>> from_anndata(adata, label="kind").y
-    array(['T', 'B'], dtype=object)
-    """
-    roles = {role: name for role, name in (("label", label), ("group", group)) if name is not None}
-    require_roles(adata.obs, roles, "adata.obs")
-    return Table(
-        X=_matrix(adata, layer),
-        y=None if label is None else _plain(adata.obs[label]),
-        groups=None if group is None else _plain(adata.obs[group]),
-        feature_names=np.array(adata.var_names.astype(str), dtype=object),
-        sample_names=np.array(adata.obs_names.astype(str), dtype=object),
-        image_shape=_image_shape(adata),
-    )
 
 
 def _suffix(path: Path) -> str:
@@ -284,7 +216,7 @@ def _warn_of_identifiers(features: pd.DataFrame, path: Path) -> None:
         if whole[name].is_unique:
             warnings.warn(
                 f"Column {name!r} of {path.name} is taken as a feature but looks like an identifier: whole numbers, "
-                f"each once. Leave it out with --ignore {name!r}, or remove it.",
+                f"each once. Leave it out with ignore={name!r}, or remove it.",
                 stacklevel=2,
             )
 
@@ -327,7 +259,8 @@ def _require_column(role: str, column: str, columns: list[str], where: str) -> N
         )
 
 
-def _matrix(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | spmatrix | sparray | StoredRows:
+def matrix_of(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | spmatrix | sparray | StoredRows:
+    """Return X of AnnData, or one of its layers, as it is stored; what is on disk stays there."""
     layers = [str(name) for name in adata.layers]
     if layer is not None and layer not in layers:
         raise ValueError(
@@ -344,14 +277,16 @@ def _matrix(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | s
     return X if isinstance(X, (spmatrix, sparray)) else np.asarray(X)
 
 
-def _plain(column: "pd.Series[Any]") -> npt.NDArray[Any]:
+def plain_column(column: "pd.Series[Any]") -> npt.NDArray[Any]:
+    """Return an annotation of the samples as an array, categories as what they stand for."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     dtype = getattr(column.dtype, "numpy_dtype", None)
     return column.to_numpy(dtype=object if pd.api.types.is_string_dtype(column.dtype) else dtype)
 
 
-def _image_shape(adata: "anndata.AnnData") -> tuple[int, ...] | None:
+def image_shape_of(adata: "anndata.AnnData") -> tuple[int, ...] | None:
+    """Return the shape of the images that rows hold, which ``adata.uns["image_shape"]`` tells, or None."""
     if "image_shape" not in adata.uns:
         return None
     shape = tuple(int(size) for size in adata.uns["image_shape"])

@@ -20,12 +20,12 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from svqvae.data.inputs import AnyRows, Unpacked, blocks, check_groups, check_labels, check_rows, check_units
-from svqvae.data.scaling import ScalingFit
+from svqvae import parameters
+from svqvae.data.samples import Samples, read_samples, read_unlabelled
+from svqvae.data.units import UNITS, Units
 from svqvae.estimator import SVQVAE
-from svqvae.evaluation.folding import FoldedData, Index, Labels
+from svqvae.evaluation.folding import Folded, Index, Labels
 from svqvae.evaluation.leakage import LeakageWarning, count_near_duplicates
-from svqvae.parameters import check_parameters, resolve_likelihood
 from svqvae.wording import list_some
 
 # Called with the folds done, and their number in all.
@@ -187,26 +187,22 @@ def cross_validate(
     1.0
     """
     seeds = _check_seeds(seeds)
-    checker = SVQVAE()
-    rows, sample_shape = check_rows(checker, Unpacked(X, y, None), takes_images=True, is_fitting=True)
-    names, index = check_labels(y, len(rows))
-    y = names[index]
-    groups = check_groups(groups, len(rows))
-    is_counts = _check_models(models)
-    _check_units(models, checker, rows)
+    samples = read_samples(X, y, groups=groups, are_labelled=True)
+    y, groups = samples.labels, samples.groups
+    units = _check_models(models)
+    _check_units(models, samples)
     splits = {seed: make_folds(y, groups, n_folds, seed) for seed in seeds}
-    # Images and logarithms of shares have one unit; of tables, the model's own rule tells.
-    are_images = len(sample_shape) > 1 or any(model.image_shape is not None for model in models.values())
-    data = FoldedData(rows, sample_shape, y, groups, is_counts, has_one_unit=is_counts or are_images)
+    are_images = len(samples.sample_shape) > 1 or any(model.image_shape is not None for model in models.values())
+    data = Folded(samples, units, are_images or samples.image_shape is not None)
     n_near = count_near_duplicates(data.plain, y, splits[seeds[0]])
     if n_near > 0.01 * len(y):
         warnings.warn(
             f"{n_near} of {len(y)} held-out samples have a near-duplicate among the training samples: figures are too "
-            "good. Name what belongs together, such as the compound or the donor, with groups (--group).",
+            "good. Name what belongs together, such as the compound or the donor, with `groups`.",
             LeakageWarning,
             stacklevel=2,
         )
-    others = {"unlabelled": unlabelled, "unlabelled_groups": unlabelled_groups}
+    others = read_unlabelled(unlabelled, unlabelled_groups, None)
     tasks = [(seed, *split) for seed, folds in splits.items() for split in folds]
     work = Parallel(n_jobs=n_jobs, return_as="generator")(
         delayed(_fit_all)(models, data, others, train, test, seed) for seed, train, test in tasks
@@ -271,14 +267,14 @@ def make_folds(
 
 
 def _fit_all(
-    models: Mapping[str, SVQVAE], data: FoldedData, others: Mapping[str, Any], train: Index, test: Index, seed: int
+    models: Mapping[str, SVQVAE], data: Folded, others: Samples | None, train: Index, test: Index, seed: int
 ) -> list[tuple[str, Labels, NDArray[np.float64]]]:
     """Return name, predictions and errors of the profiles of each model and baseline in one fold."""
-    y, groups = data.y, None if data.groups is None else data.groups[train]
-    scaler, scaling = StandardScaler(), ScalingFit("none" if data.has_one_unit else "standard")
+    y, scaler, survey = data.y, StandardScaler(), data.survey()
     for _, values in data.plain_parts(train):
         scaler.partial_fit(values)
-        scaling.add(values)
+        if survey is not None:
+            survey.add(values)
     held_out = data.class_means(test, y[test])
     found = []
     for name, model in models.items():
@@ -286,7 +282,7 @@ def _fit_all(
             # Codes that do not stand for their class show in the figures.
             warnings.simplefilter("ignore")
             fitted = clone(model).set_params(random_state=seed)
-            fitted.fit(data.for_models(train), y[train], groups=groups, **others)
+            fitted.fit(data.for_models(train), unlabelled=others)
         if "interrupted" in fitted.history_:
             # The model would keep what it learnt until then; figures of a model half trained would mislead.
             raise KeyboardInterrupt
@@ -297,7 +293,7 @@ def _fit_all(
     overall = data.class_means(train, np.zeros(len(train))).to_numpy()
     of_all = pd.DataFrame(np.repeat(overall, len(means), axis=0), index=means.index)
     tables = {"nearest class mean": means, "majority": of_all}
-    unit, drawn = scaling.result().scale, data.drawn(train, seed)
+    unit, drawn = 1.0 if survey is None else survey.result().scale, data.drawn(train, seed)
     plain = data.plain(drawn)
     plain /= unit
     classifiers = baselines(len(drawn), plain.shape[1], seed)
@@ -342,26 +338,28 @@ def _check_seeds(seeds: Sequence[int]) -> list[int]:
     return [int(seed) for seed in found]
 
 
-def _check_units(models: Mapping[str, SVQVAE], checker: SVQVAE, rows: AnyRows) -> None:
+def _check_units(models: Mapping[str, SVQVAE], samples: Samples) -> None:
     """Refuse data that are not finite or that a model's likelihood cannot give."""
     start = 0
-    for block in blocks(checker, rows):
+    for block in samples.blocks():
         for model in models.values():
-            check_units(block, resolve_likelihood(model), model.output_scale, start)
+            units = UNITS[parameters.resolve_units(model.get_params(deep=False))]
+            units.check(block, start, float(model.output_scale or 1.0))
         start += len(block)
 
 
-def _check_models(models: Mapping[str, SVQVAE]) -> bool:
-    """Refuse settings that no fit would take, and return whether the models are for counts."""
+def _check_models(models: Mapping[str, SVQVAE]) -> type[Units]:
+    """Refuse settings that no fit would take, and return what the numbers are to the models."""
     taken = sorted(set(models) & set(baselines(2, 1, 0)))
     if taken:
         raise ValueError(f"`models` must have other names than the baselines; got {taken[0]!r}.")
-    for model in models.values():
-        check_parameters(model)
-    are_counts = {resolve_likelihood(model) == "negative_binomial" for model in models.values()}
-    if len(are_counts) > 1:
+    given = [model.get_params(deep=False) for model in models.values()]
+    for settings in given:
+        parameters.check(settings)
+    kinds = [UNITS[parameters.resolve_units(settings)] for settings in given]
+    if len({kind.total for kind in kinds}) > 1:
         raise ValueError(
             "`models` must all be for counts or none; got likelihood='negative_binomial' beside another. "
             "Compare them in two calls."
         )
-    return True in are_counts
+    return kinds[0] if kinds else UNITS["standard"]

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from svqvae.atlas.moments import ClassMoments
-from svqvae.data.inputs import CHUNK, AnyRows
-from svqvae.data.rows import StoredRows
-from svqvae.data.scaling import log_shares
+from svqvae.data.samples import CHUNK, Samples
+from svqvae.data.units import Standard, Survey, Units, log_shares
 
 Index = NDArray[np.int64]
 Labels = NDArray[np.generic]
@@ -22,47 +20,50 @@ MAX_NUMBERS = 1 << 26
 
 
 @dataclass(frozen=True)
-class FoldedData:
-    """Samples of which some are trained on and the others held out.
+class Folded:
+    """Labelled samples of which some are trained on and the others held out.
 
     Attributes
     ----------
-    rows
-        (n, n_features).
-    sample_shape
-        Shape of one sample as it came.
-    y
-        (n,).
-    groups
-        Index of the group of each sample, (n,), or None.
-    is_counts
-        Whether plain classifiers get log(1 + 10,000 × share of the sample's total).
-    has_one_unit
+    samples
+        All of them.
+    units
+        What their numbers are: plain classifiers get log(1 + 10,000 × share of the sample's total) of counts.
+    are_images
         Whether features are of one unit, so that plain classifiers need no scaling.
     """
 
-    rows: AnyRows
-    sample_shape: tuple[int, ...]
-    y: Labels
-    groups: Index | None
-    is_counts: bool
-    has_one_unit: bool
+    samples: Samples
+    units: type[Units]
+    are_images: bool
+
+    @property
+    def y(self) -> Labels:
+        """The class of each sample, (n,)."""
+        return self.samples.labels
 
     @property
     def n_most(self) -> int:
         """Samples that a plain classifier is fitted on at most."""
-        return max(1, MAX_NUMBERS // self.rows.shape[1]) if isinstance(self.rows, StoredRows) else len(self.rows)
+        return max(1, MAX_NUMBERS // self.samples.n_features) if self.samples.stay_on_disk else len(self.samples)
 
-    def for_models(self, chosen: Index) -> Any:
+    @property
+    def has_one_unit(self) -> bool:
+        """Whether features need no scaling: pixels, and logarithms of shares."""
+        return self.are_images or self.units.total is not None
+
+    def survey(self) -> Survey | None:
+        """Return what measures the scale of the features, by the model's own rule, or None where they have one unit."""
+        return None if self.has_one_unit else Standard.survey()
+
+    def for_models(self, chosen: Index) -> Samples:
         """Return samples as `SVQVAE` takes them, by rising positions; those on disk stay there."""
-        if isinstance(self.rows, StoredRows):
-            return self.rows.subset(chosen)
-        return self.rows[chosen].reshape(len(chosen), *self.sample_shape)
+        return self.samples.subset(chosen).renumbered()
 
     def plain(self, chosen: Index) -> Values:
         """Return samples as plain classifiers take them, (n_chosen, n_features), by rising positions."""
-        found = self.rows[chosen]
-        return log_shares(found) if self.is_counts else found.astype(np.float64)
+        found = self.samples.rows[chosen]
+        return log_shares(found) if self.units.total is not None else found.astype(np.float64)
 
     def plain_parts(self, chosen: Index) -> Iterator[tuple[Index, Values]]:
         """Yield positions, (n_part,), and what `plain` gives for them, part by part."""
@@ -88,9 +89,9 @@ class FoldedData:
         were counted.
         """
         names, index = np.unique(y, return_inverse=True)
-        moments, start = ClassMoments(len(names), self.rows.shape[1]), 0
+        moments, start = ClassMoments(len(names), self.samples.n_features), 0
         for _, values in self.plain_parts(chosen):
             stop = start + len(values)
-            moments.add(np.expm1(values) if self.is_counts else values, index[start:stop])
+            moments.add(np.expm1(values) if self.units.total is not None else values, index[start:stop])
             start = stop
-        return pd.DataFrame(np.log1p(moments.means) if self.is_counts else moments.means, index=names)
+        return pd.DataFrame(np.log1p(moments.means) if self.units.total is not None else moments.means, index=names)

@@ -9,7 +9,7 @@ from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.preprocessing import StandardScaler
 
 from svqvae.atlas.moments import ClassMoments
-from svqvae.data.inputs import CHUNK
+from svqvae.data.samples import CHUNK
 
 Index = NDArray[np.int64]
 

@@ -1,20 +1,17 @@
 """How good a fitted model is on samples it has not seen, beside the plainest things one could do instead."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances_argmin
 
 from svqvae.atlas.moments import ClassMoments
-from svqvae.data.inputs import dense, parts
-from svqvae.data.rows import StoredRows
-
-if TYPE_CHECKING:
-    from svqvae.estimator import SVQVAE
+from svqvae.data.samples import CHUNK, Samples, dense
+from svqvae.estimator import SVQVAE
+from svqvae.fitting.fitted import Fitted
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Quality:
         return asdict(self)
 
 
-def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y_test: Any) -> Quality:
+def held_out_quality(model: SVQVAE, X_train: Any, y_train: Any, X_test: Any, y_test: Any) -> Quality:
     """Measure a fitted model on held-out samples.
 
     Parameters
@@ -67,55 +64,48 @@ def held_out_quality(model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y
         Errors are in the squared units of the model's scaling: for images of any range that is pixels scaled to
         [-1, 1], for tables standard deviations of each feature.
     """
-    moments = ClassMoments(len(model.classes_), model.n_features_in_)
-    for X, y in _parts(model, X_train, y_train):
-        moments.add(scaled_rows(model, X), np.searchsorted(model.classes_, y))
+    fitted = model.fitted_
+    return quality_of(fitted, fitted.labelled(X_train, y_train, "y_train"), fitted.labelled(X_test, y_test, "y_test"))
+
+
+def quality_of(fitted: Fitted, training: Samples, tested: Samples) -> Quality:
+    """As `held_out_quality`, of samples whose classes are those of the fit."""
+    moments, start = ClassMoments(len(fitted.classes), training.n_features), 0
+    for block in fitted.blocks(training, CHUNK):
+        stop = start + len(block)
+        moments.add(fitted.read(block), training.y[start:stop])
+        start = stop
     means = np.where(moments.counts[:, None] > 0, moments.means, np.nan)
-    return quality_beside(model, means, X_test, y_test)
+    return quality_beside(fitted, means, tested)
 
 
-def quality_beside(model: "SVQVAE", means: NDArray[np.floating], X_test: Any, y_test: Any) -> Quality:
+def quality_beside(fitted: Fitted, means: NDArray[np.floating], tested: Samples) -> Quality:
     """Measure a fitted model beside a table of class means in the model's units, (n_classes, n_features).
 
-    As `held_out_quality`, where the training samples themselves are not at hand. Unknown means are NaN, and so are the
-    figures of theirs.
+    As `quality_of`, where the training samples themselves are not at hand. Unknown means are NaN, and so are the
+    figures of theirs. Each sample is read and encoded once.
     """
-    profiles = scaled_rows(model, model.class_profiles())
-    is_known = bool(np.isfinite(means).all())
+    profiles, recognizer = scaled_rows(fitted, fitted.class_profiles()), fitted.recognizer()
+    is_known, start = bool(np.isfinite(means).all()), 0
     sums: dict[str, float] = defaultdict(float)
-    for X, y in _parts(model, X_test, y_test):
-        check_known(model, y)
-        test, own = scaled_rows(model, X), np.searchsorted(model.classes_, y)
+    for block in fitted.blocks(tested, CHUNK):
+        test = fitted.read(block)
+        latents, own = fitted.encode_read(test), tested.y[start : start + len(block)]
         nearest = pairwise_distances_argmin(test, means) if is_known else None
-        sums["accuracy"] += (model.predict(X) == y).sum()
+        sums["accuracy"] += (recognizer.nearest(latents) == own).sum()
         sums["accuracy_class_means"] += np.nan if nearest is None else (nearest == own).sum()
         sums["class_reconstruction"] += _error(profiles[own], test)
         sums["class_reconstruction_means"] += _error(means[own], test)
-        sums["sample_reconstruction"] += _error(scaled_rows(model, model.reconstruct(X)), test)
-    n = len(y_test)
+        sums["sample_reconstruction"] += _error(scaled_rows(fitted, fitted.reconstruct(block, latents)), test)
+        start += len(block)
+    n = len(tested)
     return Quality(n_samples=n, **{name: float(total / n) for name, total in sums.items()})
 
 
-def _parts(model: "SVQVAE", X: Any, y: Any) -> Iterator[tuple[Any, NDArray[np.generic]]]:
-    """Yield samples on disk part by part, as a model takes them, and all others at once; with their classes."""
-    y, start = np.asarray(y), 0
-    for part in parts(model, X):
-        stop = start + len(part) if isinstance(X, StoredRows) else len(y)
-        yield part, y[start:stop]
-        start = stop
-
-
-def check_known(model: "SVQVAE", y_test: NDArray[np.generic]) -> None:
-    """Refuse classes that a model does not know."""
-    unknown = np.setdiff1d(y_test, model.classes_)
-    if len(unknown):
-        raise ValueError(f"`y_test` must hold classes of the fit; got {unknown[0]!r}, which is none of them.")
-
-
-def scaled_rows(model: "SVQVAE", X: Any) -> NDArray[np.float32]:
+def scaled_rows(fitted: Fitted, X: Any) -> NDArray[np.float32]:
     """Return samples in any form as flat rows on the scale that the model works on, (n, n_features)."""
     values = dense(X)
-    return model.scaling_.apply(values.reshape(len(values), -1))
+    return fitted.read(values.reshape(len(values), -1))
 
 
 def _error(predicted: NDArray[np.floating], seen: NDArray[np.floating]) -> float:

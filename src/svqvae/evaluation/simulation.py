@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-if TYPE_CHECKING:
-    from svqvae.estimator import SVQVAE
-from svqvae.evaluation.quality import check_known, scaled_rows
+from svqvae.estimator import SVQVAE
+from svqvae.evaluation.quality import scaled_rows
 
 
 def simulation_quality(
-    model: "SVQVAE", X_train: Any, y_train: Any, X_test: Any, y_test: Any, random_state: int = 0
+    model: SVQVAE, X_train: Any, y_train: Any, X_test: Any, y_test: Any, random_state: int = 0
 ) -> pd.DataFrame:
     """Compare simulated samples with real ones that the model has not seen, beside two plain ways to simulate.
 
@@ -50,10 +49,11 @@ def simulation_quality(
         samples, root mean square, in units of the feature's standard deviation within classes.
     """
     y_train, y_test = np.asarray(y_train), np.asarray(y_test)
-    train, test = scaled_rows(model, X_train), scaled_rows(model, X_test)
+    fitted = model.fitted_
+    training, tested = fitted.labelled(X_train, y_train, "y_train"), fitted.labelled(X_test, y_test, "y_test")
+    train, test = fitted.read(training.rows[:]), fitted.read(tested.rows[:])
     rng = np.random.default_rng(random_state)
     counts = {name: min(1000, int((y_train == name).sum())) for name in model.classes_}
-    check_known(model, y_test)
     for which, y, least in (("y_train", y_train, 1), ("y_test", y_test, 5)):
         for name in model.classes_:
             if (y == name).sum() < least:
@@ -72,12 +72,12 @@ def simulation_quality(
         own = train[y_train == name].astype(np.float64)
         if not own.var(0).any():
             return np.repeat(own[:1], n, axis=0)
-        fitted = OAS().fit(own)
-        drawn: NDArray[np.float64] = rng.multivariate_normal(fitted.location_, fitted.covariance_, n, method="cholesky")
+        shrunk = OAS().fit(own)
+        drawn: NDArray[np.float64] = rng.multivariate_normal(shrunk.location_, shrunk.covariance_, n, method="cholesky")
         return drawn
 
     simulated = {
-        "svqvae": simulate(lambda name, n: scaled_rows(model, model.sample(name, n, random_state=rng))),
+        "svqvae": simulate(lambda name, n: scaled_rows(fitted, model.sample(name, n, random_state=rng))),
         "resampled rows": simulate(resampled),
         "gaussian on features": simulate(gaussian),
     }

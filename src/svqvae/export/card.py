@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from svqvae.fitting.run_folder import OWN_NETWORKS
+from svqvae.model.recipe import OWN_NETWORKS
 
 N_CLASSES, N_FEATURES = 200, 10
 MARKDOWN_SIGNS = re.compile(r"([\\`*_\[\]<>|~#&!$])")
@@ -42,9 +42,10 @@ def write_card(
 
     Examples
     --------
-    >>> run = {"classes": {"values": ["B", "T"]}, "n_features": 5, "feature_names": None, "sample_shape": [5],
-    ...        "parameters": {"latent_dim": 8, "architecture": "dense", "objective": "prototype"}, "seed": 0,
-    ...        "n_iter": 3, "data": {"n_samples": 40, "n_trained": 40, "sha256": "0f"}, "versions": {"svqvae": "0.1.0"}}
+    >>> design = {"latent_dim": 8, "architecture": "dense", "n_features": 5, "image_shape": []}
+    >>> run = {"classes": {"values": ["B", "T"]}, "feature_names": None, "sample_shape": [5], "n_iter": 3,
+    ...        "recipe": {"design": design, "schedule": {"seed": 0}}, "versions": {"svqvae": "0.1.0"},
+    ...        "data": {"n_samples": 40, "n_trained": 40, "sha256": "0f"}}
     >>> card = write_card("cells", run, {}, [20, 20], "mit")
     >>> card.splitlines()[:3]
     ['---', 'license: "mit"', 'library_name: svqvae']
@@ -89,7 +90,7 @@ def yaml_text(text: str) -> str:
 
 
 def _front_matter(name: str, run: Mapping[str, Any], held_out: Mapping[str, Any] | None, license_name: str) -> str:
-    task = "tabular-classification" if run.get("image_shape") is None else "image-classification"
+    task = "tabular-classification" if not run["recipe"]["design"]["image_shape"] else "image-classification"
     lines = [
         "---",
         f"license: {yaml_text(license_name)}",
@@ -119,12 +120,14 @@ def _front_matter(name: str, run: Mapping[str, Any], held_out: Mapping[str, Any]
 
 
 def _introduction(run: Mapping[str, Any]) -> str:
-    n, latent_dim = len(run["classes"]["values"]), run["parameters"]["latent_dim"]
+    n, design = len(run["classes"]["values"]), run["recipe"]["design"]
+    code = f"one code of {design['latent_dim']} dimensions"
     shape = "×".join(map(str, run["sample_shape"]))
-    what = f"{run['n_features']} features" if len(run["sample_shape"]) == 1 else f"shape {shape}"
+    what = f"{design['n_features']} features" if len(run["sample_shape"]) == 1 else f"shape {shape}"
     return (
-        f"A supervised vector-quantized variational autoencoder: one code of {latent_dim} dimensions for each of {n} "
-        f"classes, for samples of {what}. A new sample belongs to the class of the nearest code; a decoded code shows "
+        f"A supervised vector-quantized variational autoencoder: {code} for each of {n} classes, for samples of "
+        f"{what}. "
+        "A new sample belongs to the class of the nearest code; a decoded code shows "
         "what is typical of its class; distances between codes show which classes are alike."
     )
 
@@ -187,7 +190,7 @@ def _fingerprint(run: Mapping[str, Any]) -> str:
 
 
 def _loading(run: Mapping[str, Any]) -> str:
-    own = run["parameters"]["architecture"] == OWN_NETWORKS
+    own = run["recipe"]["design"]["architecture"] == OWN_NETWORKS
     networks = ", architecture=(encoder, decoder)" if own else ""
     note = "`encoder` and `decoder` are the networks that it was fitted with, which are not stored.\n\n" if own else ""
     return (
@@ -202,10 +205,11 @@ def _loading(run: Mapping[str, Any]) -> str:
 
 
 def _making(run: Mapping[str, Any]) -> str:
-    settings = {name: value for name, value in run["parameters"].items() if value is not None}
+    design, schedule = run["recipe"]["design"], run["recipe"]["schedule"]
     versions = ", ".join(f"{package} {number}" for package, number in run["versions"].items())
-    how = "Imported" if run["data"].get("imported") else f"Trained for {run['n_iter']} epochs with seed {run['seed']}"
+    how = f"Trained for {run['n_iter']} epochs with seed {schedule['seed']}"
+    how = "Imported" if run["data"].get("imported") else how
+    text = json.dumps(design | schedule, indent=2, ensure_ascii=False)
     return (
-        f"{how} by {versions}. Parameters; those left out were "
-        f"chosen from the data:\n\n```json\n{json.dumps(settings, indent=2, ensure_ascii=False)}\n```"
+        f"{how} by {versions}. All settings, those among them that were chosen from the data:\n\n```json\n{text}\n```"
     )

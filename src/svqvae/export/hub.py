@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 
 from svqvae.atlas.atlas import ClassAtlas
-from svqvae.estimator import SVQVAE
 from svqvae.export.card import write_card
-from svqvae.files import make_folder, read_run, write_whole
-from svqvae.fitting.run_folder import OWN_NETWORKS, run_files
+from svqvae.files import current, make_folder, write_whole
+from svqvae.fitting.run_folder import METRICS, read_fitted, read_run, run_files
+from svqvae.model.recipe import OWN_NETWORKS
 
 CARD = "README.md"
-METRICS = "metrics.json"
 
 
 def export_hub(folder: Path | str, out: Path | str, license_name: str = "other") -> list[Path]:
@@ -36,6 +35,7 @@ def export_hub(folder: Path | str, out: Path | str, license_name: str = "other")
     --------
     >>> import tempfile
     >>> from sklearn.datasets import load_iris
+    >>> from svqvae import SVQVAE
     >>> X, y = load_iris(return_X_y=True)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     SVQVAE(random_state=0, n_epochs=5).fit(X, y).save(Path(folder) / "run")
@@ -44,25 +44,25 @@ def export_hub(folder: Path | str, out: Path | str, license_name: str = "other")
     ['model.safetensors', 'atlas.safetensors', 'run.json', 'history.csv', 'README.md']
     """
     folder, out = Path(folder), Path(out)
-    _, run = read_run(folder)
-    if run.get("parameters", {}).get("architecture") != OWN_NETWORKS:
-        SVQVAE.load(folder)
+    run = read_run(folder)
+    if run["recipe"]["design"]["architecture"] != OWN_NETWORKS:
+        read_fitted(folder)
     atlas = ClassAtlas.load(folder)
     if (out / CARD).exists():
         raise FileExistsError(
-            f"`--out` must have no {CARD} yet, since it might be yours; {out} has one. Move it away, or give another "
+            f"`out` must have no {CARD} yet, since it might be yours; {out} has one. Move it away, or give another "
             "folder."
         )
-    path = folder / METRICS
+    path = current(folder, METRICS)
     try:
         metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
         raise ValueError(f"{path} must be JSON; it is damaged: {error}. Remove it, or fit the model anew.") from None
     card = write_card(out.resolve().name, run, metrics, atlas.counts.tolist(), license_name)
     make_folder(out)
-    names = [file.name for file in run_files(folder, METRICS) if file.is_file()]
+    names = [file.name for file in run_files(folder, METRICS) if current(folder, file.name).is_file()]
     if out.resolve() != folder.resolve():
         for name in names:
-            write_whole(out / name, (folder / name).read_bytes())
+            write_whole(out / name, current(folder, name).read_bytes())
     write_whole(out / CARD, card.encode())
     return [out / name for name in [*names, CARD]]

@@ -12,18 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from svqvae.data.scaling import TOTAL
 from svqvae.files import check_file, write_whole
+from svqvae.fitting.fitted import Fitted
 from svqvae.model.quantizer import RelativeDistances
-from svqvae.parameters import resolve_temperature
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-    from svqvae.estimator import SVQVAE
 
 # ONNX 1.13 of December 2022: read by ONNX Runtime from 1.14 on.
 OPSET = 18
@@ -42,41 +38,39 @@ class Inference(nn.Module):
 
     Parameters
     ----------
-    model
-        Fitted; its network is copied.
+    fitted
+        What was learnt; the network is copied.
     """
 
     center: Tensor
     scale: Tensor
 
-    def __init__(self, model: "SVQVAE") -> None:
+    def __init__(self, fitted: Fitted) -> None:
         super().__init__()
-        module = copy.deepcopy(model.module_).float()
+        module = copy.deepcopy(fitted.module).float()
         self.module = module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.distances = RelativeDistances(module.quantizer.codes, module.geometry)
-        self.kind = model.scaling_.kind
-        self.register_buffer("center", torch.as_tensor(model.scaling_.center))
-        self.register_buffer("scale", torch.as_tensor(model.scaling_.scale))
-        self.image_shape = model.image_shape_
-        self.temperature = resolve_temperature(model)
+        self.total = fitted.units.total
+        self.register_buffer("center", torch.as_tensor(fitted.units.center))
+        self.register_buffer("scale", torch.as_tensor(fitted.units.scale))
+        self.event_shape = fitted.recipe.design.event_shape
+        self.temperature = fitted.recipe.design.temperature
         self.eval()
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return class index, (n,), probabilities, (n, n_classes), and latents, (n, latent_dim), of X, (n, ...)."""
         rows = X.flatten(1)
-        if self.kind == "counts":
+        if self.total is not None:
             totals = rows.sum(1, keepdim=True).clamp_min(1.0)
-            rows = torch.log1p(rows * (TOTAL / totals))
-        if self.kind != "none":
-            rows = (rows - self.center) / self.scale
-        scaled = rows.float()
-        latents = self.module.encode(scaled.reshape(-1, *self.image_shape) if self.image_shape else scaled)
+            rows = torch.log1p(rows * (self.total / totals))
+        read = ((rows - self.center) / self.scale).float()
+        latents = self.module.encode(read.reshape(-1, *self.event_shape))
         distances = self.distances(latents)
         probabilities = torch.softmax(-distances.double() / self.temperature, 1).float()
         return distances.argmin(1), probabilities, latents
 
 
-def export_onnx(model: "SVQVAE", path: Path | str) -> "ModelProto":
+def export_onnx(fitted: Fitted, path: Path | str) -> "ModelProto":
     """Write a fitted model as ONNX and return what was written.
 
     The graph takes ``X`` in the units and the shape of the fit, in double precision, any number of samples, and gives
@@ -86,8 +80,8 @@ def export_onnx(model: "SVQVAE", path: Path | str) -> "ModelProto":
 
     Parameters
     ----------
-    model
-        Fitted.
+    fitted
+        What was learnt, `SVQVAE.fitted_`.
     path
         File to write, whole or not at all.
 
@@ -107,7 +101,7 @@ def export_onnx(model: "SVQVAE", path: Path | str) -> "ModelProto":
     >>> X, y = load_iris(return_X_y=True)
     >>> model = SVQVAE(random_state=0, n_epochs=20).fit(X, y)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = export_onnx(model, Path(folder) / "iris.onnx")
+    ...     _ = export_onnx(model.fitted_, Path(folder) / "iris.onnx")
     ...     session = onnxruntime.InferenceSession(Path(folder) / "iris.onnx")
     >>> class_index, probability, latent = session.run(None, {"X": X.astype(np.float64)})
     >>> bool((model.classes_[class_index] == model.predict(X)).all())
@@ -121,24 +115,23 @@ def export_onnx(model: "SVQVAE", path: Path | str) -> "ModelProto":
         )
     import onnx
 
-    check_is_fitted(model)
     path = Path(path)
     check_file(path)
-    graph = _trace(model)
+    graph = _trace(fitted)
     _strip(graph)
-    _describe(graph, model)
+    _describe(graph, fitted)
     onnx.checker.check_model(graph, full_check=True)
     write_whole(path, graph.SerializeToString())
     return graph
 
 
-def _trace(model: "SVQVAE") -> "ModelProto":
+def _trace(fitted: Fitted) -> "ModelProto":
     """Return the graph as torch exports it."""
-    probe = torch.zeros(N_PROBES, *model.sample_shape_, dtype=torch.float64)
+    probe = torch.zeros(N_PROBES, *fitted.sample_shape, dtype=torch.float64)
     try:
         with _quiet():
             program: Any = torch.onnx.export(
-                Inference(model),
+                Inference(fitted),
                 (probe,),
                 dynamo=True,
                 input_names=[INPUT],
@@ -150,8 +143,8 @@ def _trace(model: "SVQVAE") -> "ModelProto":
             )
     except torch.onnx.OnnxExporterError as error:
         raise ValueError(
-            "`model` must have an encoder that torch.onnx can export for any number of samples; got a "
-            f"{type(model.module_.encoder).__name__} on which it fails. The error above says where."
+            "`fitted` must have an encoder that torch.onnx can export for any number of samples; got a "
+            f"{type(fitted.module.encoder).__name__} on which it fails. The error above says where."
         ) from error
     return cast("ModelProto", program.model_proto)
 
@@ -164,20 +157,21 @@ def _strip(graph: "ModelProto") -> None:
         part.ClearField("doc_string")
 
 
-def _describe(graph: "ModelProto", model: "SVQVAE") -> None:
+def _describe(graph: "ModelProto", fitted: Fitted) -> None:
     """Write names into the metadata, as JSON."""
-    names = getattr(model, "feature_names_in_", None)
+    names, design = fitted.feature_names, fitted.recipe.design
     facts = {
         "version": version("svqvae"),
-        "objective": model.objective,
-        "geometry": model.geometry,
-        "temperature": resolve_temperature(model),
-        "scaling": model.scaling_.kind,
-        "seed": model.seed_,
-        "data": model.data_,
+        "objective": design.objective,
+        "geometry": design.geometry,
+        "temperature": design.temperature,
+        "units": design.units,
+        "seed": fitted.seed,
+        "fingerprint": fitted.fingerprint,
+        "data": dict(fitted.origin),
     }
     described = {
-        "classes": model.classes_.tolist(),
+        "classes": fitted.classes.tolist(),
         "feature_names": None if names is None else [str(name) for name in names],
         "svqvae": facts,
     }

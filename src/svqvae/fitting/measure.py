@@ -1,7 +1,7 @@
 """What is known of the classes once the network is trained."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,16 +16,63 @@ from svqvae.atlas.density import ClassDensity, fit_density, thin_classes
 from svqvae.atlas.health import health_of, unknown_health
 from svqvae.atlas.moments import ClassMoments
 from svqvae.atlas.spread import Spread, spread_of, thin_out
+from svqvae.data.samples import Names
+from svqvae.data.units import Units
 from svqvae.model import inference
 from svqvae.model.batches import Batches
 from svqvae.model.module import SVQVAEModule
-from svqvae.parameters import resolve_temperature
-
-if TYPE_CHECKING:
-    from svqvae.estimator import SVQVAE
+from svqvae.model.recipe import Recipe
 
 # Draws that are enough to know their variance.
 MAX_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and what its numbers mean.
+
+    Attributes
+    ----------
+    recipe, module, units
+        As in `svqvae.fitting.fitted.Fitted`.
+    classes
+        The classes, sorted, (n_classes,).
+    feature_names
+        (n_features,), or None where features have no names.
+    sample_shape
+        Shape of one sample: (n_features,), or that of an image.
+    fingerprint
+        Of the fit.
+    """
+
+    recipe: Recipe
+    module: SVQVAEModule
+    units: Units
+    classes: NDArray[np.generic]
+    feature_names: Names | None
+    sample_shape: tuple[int, ...]
+    fingerprint: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features' names, or x0, x1 ... where they have none."""
+        names = (
+            [f"x{j}" for j in range(self.recipe.design.n_features)]
+            if self.feature_names is None
+            else self.feature_names
+        )
+        return tuple(map(str, names))
+
+    @property
+    def affine(self) -> dict[str, Any]:
+        """Center and scale of each feature, as an atlas holds them."""
+        n_features = self.recipe.design.n_features
+        pairs = (("center", self.units.center), ("scale", self.units.scale))
+        return {name: np.broadcast_to(values, n_features).copy() for name, values in pairs}
+
+    def decoded_codes(self) -> NDArray[np.float32]:
+        """Return the decoded codes on the scale that the encoder reads, (n_classes, n_features)."""
+        return self.units.as_read(inference.decode_codes(self.module, self.units.typical_size).flatten(1).numpy())
 
 
 @dataclass(frozen=True)
@@ -48,19 +95,18 @@ class Findings:
 
 
 def measure(
-    model: "SVQVAE", training: Batches, held_out: Batches | None = None, groups: NDArray[np.int64] | None = None
+    trained: Trained, training: Batches, held_out: Batches | None = None, groups: NDArray[np.int64] | None = None
 ) -> Findings:
     """Measure a trained model on its training samples; unsupervised codes are given to classes first.
 
     What is said of new samples is calibrated on those held out, or else across folds that keep `groups` whole.
     """
-    module, classes, seed = model.module_, model.classes_, model.seed_
+    module, classes, seed = trained.module, trained.classes, trained.recipe.schedule.seed
     y = training.y.numpy()
-    seen = look_once(model, training)
+    seen = look_once(trained, training)
     if not module.is_supervised:
         seen.nearest = give_codes_to_classes(module, seen.nearest, y)
-    codes = module.quantizer.codes.detach().float().numpy().copy()
-    n_features = model.n_features_in_
+    codes = inference.codes_of(module).astype(np.float32)
     code_spread, profile_spread = (
         spread_of(moments, picked.rows, y[picked.positions])
         for moments, picked in ((seen.latents, seen.spread_latents), (seen.inputs, seen.spread_inputs))
@@ -70,23 +116,23 @@ def measure(
     if profile_spread is not None:
         means = seen.inputs.means.astype(np.float32)
         if held_out is not None:
-            calibration = calibrate(model, held_out, means, profile_spread, code_spread)
+            calibration = calibrate(trained, held_out, means, profile_spread, code_spread)
         else:
             calibration = Calibration(means, surprises_of(training, groups, seed), np.empty(0), np.empty(0))
     atlas = ClassAtlas(
         classes=classes,
-        feature_names=feature_names(model),
+        feature_names=trained.names,
         counts=np.bincount(y, minlength=len(classes)),
         codes=codes,
-        decoded=decode_codes(model),
-        means=class_means(model, seen),
-        center=np.broadcast_to(model.scaling_.center, n_features).copy(),
-        scale=np.broadcast_to(model.scaling_.scale, n_features).copy(),
+        decoded=trained.decoded_codes(),
+        means=trained.units.of_average(seen.averages.means),
         code_spread=code_spread,
         profile_spread=profile_spread,
         density=density,
         calibration=calibration,
-        sample_shape=tuple(model.sample_shape_),
+        sample_shape=trained.sample_shape,
+        fingerprint=trained.fingerprint,
+        **trained.affine,
     )
     health = health_of(seen.latents, y, codes, seen.nearest, classes)
     return Findings(health, atlas, missing_noise(module, y, seen.target.within_variance, density, seed))
@@ -101,19 +147,21 @@ def surprises_of(training: Batches, groups: NDArray[np.int64] | None, seed: int)
 
 
 def calibrate(
-    model: "SVQVAE",
+    trained: Trained,
     held_out: Batches,
     means: NDArray[np.float32],
     profile_spread: Spread,
     code_spread: Spread | None,
 ) -> Calibration:
     """Return the scores of samples that were not trained on; of many, some are drawn."""
-    module = model.module_
-    batch = held_out.take(torch.as_tensor(draw_samples(len(held_out.y), model.seed_)))
+    module = trained.module
+    batch = held_out.take(torch.as_tensor(draw_samples(len(held_out.y), trained.recipe.schedule.seed)))
     latents = inference.encode(module, batch.inputs)
-    shares = softmax(-inference.nearness(module)(latents).double().numpy() / resolve_temperature(model), axis=1)
-    codes = module.quantizer.codes.detach().float().numpy()
-    from_codes = np.empty(0) if code_spread is None else surprise(latents.float().numpy(), codes, code_spread)
+    temperature = trained.recipe.design.temperature
+    shares = softmax(-inference.nearness(module)(latents).double().numpy() / temperature, axis=1)
+    from_codes = np.empty(0)
+    if code_spread is not None:
+        from_codes = surprise(latents.float().numpy(), inference.codes_of(module).astype(np.float32), code_spread)
     return Calibration(
         means,
         np.sort(surprise(batch.inputs.flatten(1).numpy(), means, profile_spread)),
@@ -143,10 +191,9 @@ class Seen:
     ----------
     nearest
         Index of the nearest code of each sample, (n,).
-    latents, inputs, target
-        Moments of the latents, of what the encoder reads, and of what the decoder regenerates.
-    shares
-        Of counts, those of the share of each feature in its sample; else None.
+    latents, inputs, target, averages
+        Moments of the latents, of what the encoder reads, of what the decoder regenerates, and of what is averaged over
+        a class of that, see `Units.averaged`.
     cloud_latents, spread_latents, spread_inputs
         As many samples as are enough for what takes samples.
     """
@@ -155,23 +202,24 @@ class Seen:
     latents: ClassMoments
     inputs: ClassMoments
     target: ClassMoments
-    shares: ClassMoments | None
+    averages: ClassMoments
     cloud_latents: Picked
     spread_latents: Picked
     spread_inputs: Picked
 
 
-def look_once(model: "SVQVAE", training: Batches) -> Seen:
+def look_once(trained: Trained, training: Batches) -> Seen:
     """Go over the training samples once, in their order."""
-    module, y, n_classes, seed = model.module_, training.y.numpy(), len(model.classes_), model.seed_
-    n, n_features, latent_dim = len(y), model.n_features_in_, model.latent_dim
-    inputs, is_counts = ClassMoments(n_classes, n_features), model.scaling_.kind == "counts"
+    module, y, seed, units = trained.module, training.y.numpy(), trained.recipe.schedule.seed, trained.units
+    n, n_classes, design = len(y), len(trained.classes), trained.recipe.design
+    n_features, latent_dim, is_apart = design.n_features, design.latent_dim, units.has_own_target
+    inputs = ClassMoments(n_classes, n_features)
     seen = Seen(
         nearest=np.empty(n, dtype=np.int64),
         latents=ClassMoments(n_classes, latent_dim),
         inputs=inputs,
-        target=ClassMoments(n_classes, n_features) if is_counts else inputs,
-        shares=ClassMoments(n_classes, n_features) if is_counts else None,
+        target=ClassMoments(n_classes, n_features) if is_apart else inputs,
+        averages=ClassMoments(n_classes, n_features) if is_apart else inputs,
         cloud_latents=Picked(thin_classes(y, n_classes, latent_dim, seed), latent_dim),
         spread_latents=Picked(thin_out(n, latent_dim, seed), latent_dim),
         spread_inputs=Picked(thin_out(n, n_features, seed), n_features),
@@ -187,52 +235,29 @@ def look_once(model: "SVQVAE", training: Batches) -> Seen:
         seen.cloud_latents.add(start, latents)
         seen.spread_latents.add(start, latents)
         seen.spread_inputs.add(start, rows)
-        if seen.shares is not None:
-            counted = batch.sample_target.flatten(1).numpy()
-            seen.target.add(counted, own)
-            seen.shares.add(counted / np.maximum(counted.sum(1, keepdims=True), 1), own)
+        if is_apart:
+            target = batch.sample_target.flatten(1).numpy()
+            seen.target.add(target, own)
+            seen.averages.add(units.averaged(target), own)
         start = stop
     return seen
 
 
-def know_codes_only(model: "SVQVAE") -> Findings:
+def know_codes_only(trained: Trained) -> Findings:
     """Return what a network without any samples tells: decoded codes, no counts, means, spreads or densities."""
-    classes, n_features = model.classes_, model.n_features_in_
+    classes, n_features = trained.classes, trained.recipe.design.n_features
     atlas = ClassAtlas(
         classes=classes,
-        feature_names=feature_names(model),
+        feature_names=trained.names,
         counts=np.zeros(len(classes), dtype=np.int64),
-        codes=model.codebook_,
-        decoded=decode_codes(model),
+        codes=inference.codes_of(trained.module),
+        decoded=trained.decoded_codes(),
         means=np.full((len(classes), n_features), np.nan, dtype=np.float32),
-        center=np.broadcast_to(model.scaling_.center, n_features).copy(),
-        scale=np.broadcast_to(model.scaling_.scale, n_features).copy(),
-        sample_shape=tuple(model.sample_shape_),
+        sample_shape=trained.sample_shape,
+        fingerprint=trained.fingerprint,
+        **trained.affine,
     )
     return Findings(unknown_health(classes), atlas, np.zeros(n_features, dtype=np.float32))
-
-
-def feature_names(model: "SVQVAE") -> tuple[str, ...]:
-    """Return the features' names, or x0, x1 ... where they have none."""
-    names = getattr(model, "feature_names_in_", None)
-    return tuple(map(str, names if names is not None else [f"x{j}" for j in range(model.n_features_in_)]))
-
-
-def decode_codes(model: "SVQVAE") -> NDArray[np.float32]:
-    """Return the decoded codes on the scale that the encoder reads, (n_classes, n_features)."""
-    codes = model.module_.quantizer.codes.detach()
-    sizes = torch.full((len(codes),), model.median_size_)
-    decoded: NDArray[np.float64] = inference.decode_exactly(model.module_, codes, sizes).flatten(1).numpy()
-    return model.scaling_.apply(decoded) if model.scaling_.kind == "counts" else decoded.astype(np.float32)
-
-
-def class_means(model: "SVQVAE", seen: Seen) -> NDArray[np.float32]:
-    """Return the mean of each class on the scale that the encoder reads, (n_classes, n_features).
-
-    Of counts it is that of the mean share of each feature, which the decoder gives too: a mean of logarithms would be
-    another, and would depend on how deep samples were counted.
-    """
-    return seen.inputs.means.astype(np.float32) if seen.shares is None else model.scaling_.apply(seen.shares.means)
 
 
 def missing_noise(
@@ -242,7 +267,7 @@ def missing_noise(
 
     The difference of two pooled within-class variances, that of the training samples, `real`, and that of as many draws
     (at most `MAX_DRAWS`), no less than 0. What the decoder leaves out of its own training samples would be too little:
-    where samples are few, it knows them by heart.
+    where samples are few, it overfits them.
     """
     rng = np.random.default_rng(seed)
     drawn_y = y if len(y) <= MAX_DRAWS else np.sort(rng.choice(y, MAX_DRAWS, replace=False))

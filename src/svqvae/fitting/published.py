@@ -1,7 +1,8 @@
-"""The authors' trained LINCS model as a fitted SVQVAE; their files are read as data, and nothing in them is run."""
+"""The authors' trained LINCS model as a fitted one; their files are read as data, and nothing in them is run."""
 
 import hashlib
-import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,16 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from svqvae.atlas.health import CodeHealthWarning, describe_health
-from svqvae.data import inputs
 from svqvae.data.inert_pickle import Module
-from svqvae.data.l1000 import rename_genes
 from svqvae.data.legacy_modules import read_module
-from svqvae.data.scaling import Scaling
-from svqvae.data.tables import read_table
+from svqvae.data.samples import Samples
 from svqvae.data.text import SEPARATORS, told_in_a_sentence
-from svqvae.estimator import SVQVAE
-from svqvae.evaluation.quality import Quality, held_out_quality
-from svqvae.fitting.building import build
-from svqvae.fitting.measure import Findings, know_codes_only, measure
-from svqvae.model.batches import MemoryBatches
+from svqvae.data.units import UNITS
+from svqvae.fitting.fitted import Fitted
+from svqvae.fitting.measure import Trained, know_codes_only, measure
+from svqvae.fitting.reading import batches_of
+from svqvae.model.module import build_module
+from svqvae.parameters import Facts, resolve
 from svqvae.wording import list_some
 
 ENCODER, CODES, DECODER = (f"S_VQ_VAE_{part}.pth" for part in ("encode", "embedding", "decode"))
@@ -30,10 +28,12 @@ ENCODER, CODES, DECODER = (f"S_VQ_VAE_{part}.pth" for part in ("encode", "embedd
 INDEX, CLASS, SYMBOL = "index", "pcl", "pr_gene_symbol"
 
 Array = NDArray[np.float32]
+# Samples that are read at a time.
+BATCH_SIZE = 256
 
 
-def read_published(folder: Path | str, names: Path | str, genes: Path | str) -> SVQVAE:
-    """Return the authors' trained model as a fitted estimator that has seen no samples.
+def read_networks(folder: Path | str, names: Path | str, genes: Path | str, given: Mapping[str, Any]) -> Fitted:
+    """Return the authors' trained model as a fitted one that has seen no samples.
 
     It predicts, encodes and decodes as theirs; its atlas has no counts, supports or intervals, and it cannot simulate.
 
@@ -46,16 +46,13 @@ def read_published(folder: Path | str, names: Path | str, genes: Path | str) -> 
     genes
         Table with a gene a row in the order of the network's inputs. Features are called by the column
         ``pr_gene_symbol``; without it, by the first. Commands find them in files that name genes by Entrez id.
+    given
+        The hyper-parameters of the published LINCS model; the latent dimensions are those of the files.
 
     Raises
     ------
     ValueError
         Where a file is damaged or not what it should be, or the parts do not fit each other.
-
-    Examples
-    --------
-    >>> model = read_published("saved", "pcl_names.csv", "landmark_genes.tsv")  # doctest: +SKIP
-    >>> model.to_atlas().nearest(metric="correlation", space="code")  # doctest: +SKIP
     """
     folder = Path(folder)
     encoder, encoder_bias = _layer(folder / ENCODER)
@@ -63,81 +60,69 @@ def read_published(folder: Path | str, names: Path | str, genes: Path | str) -> 
     codes = _codes(folder / CODES)
     _check_shapes(encoder, codes, decoder)
     classes = _class_names(Path(names), len(codes))
-    model = SVQVAE.published("lincs", latent_dim=encoder.shape[0], random_state=0)
     # Classes are in the order of their names, as in any fitted model.
     order = np.argsort(classes, kind="stable")
-    model.classes_, codes = classes[order], codes[order]
-    model.feature_names_in_ = _gene_names(Path(genes), encoder.shape[1])
-    model.n_features_in_ = encoder.shape[1]
-    model.sample_shape_, model.image_shape_, model.layer_ = (encoder.shape[1],), None, None
-    model.scaling_ = Scaling("none", np.zeros(1), np.ones(1))
-    model.median_size_, model.log_size_spread_ = 1.0, 0.0
-    model.held_out_, model.history_ = np.zeros(0, dtype=np.int64), pd.DataFrame({"epoch": []})
-    model.precision_ = "32-true"
-    model.seed_, model.n_iter_, model._n_features_out = 0, int(model.n_epochs or 0), model.latent_dim
-    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (ENCODER, CODES, DECODER)}
-    model.data_ = {"n_samples": 0, "n_trained": 0, "sha256": None, "imported": files}
+    given = {**given, "latent_dim": encoder.shape[0], "random_state": 0}
+    recipe = resolve(given, Facts(0, 0, n_features=encoder.shape[1], n_classes=len(codes)), seed=0)
     with torch.random.fork_rng():
-        module = build(model)
-    weights = {"encoder.0.weight": encoder, "encoder.0.bias": encoder_bias, "quantizer.codes": codes}
+        module = build_module(recipe.design)
+    weights = {"encoder.0.weight": encoder, "encoder.0.bias": encoder_bias, "quantizer.codes": codes[order]}
     weights |= {"decoder.0.weight": decoder, "decoder.0.bias": decoder_bias}
     module.load_state_dict({name: torch.as_tensor(values) for name, values in weights.items()})
-    model.module_ = module.eval()
-    _keep(model, know_codes_only(model))
-    return model
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (ENCODER, CODES, DECODER)}
+    units = UNITS[recipe.design.units].measure(np.zeros((1, encoder.shape[1])))
+    features = _gene_names(Path(genes), encoder.shape[1])
+    fingerprint = hashlib.sha256("".join([*files.values(), *classes, *features]).encode()).hexdigest()
+    trained = Trained(recipe, module.eval(), units, classes[order], features, (encoder.shape[1],), fingerprint)
+    findings = know_codes_only(trained)
+    return Fitted(
+        recipe=recipe,
+        given=given,
+        units=units,
+        module=trained.module,
+        atlas=findings.atlas,
+        health=findings.health,
+        noise=findings.noise,
+        history=pd.DataFrame({"epoch": []}),
+        n_iter=recipe.schedule.n_epochs,
+        held_out=np.zeros(0, dtype=np.int64),
+        feature_names=features,
+        layer=None,
+        origin={"n_samples": 0, "n_trained": 0, "sha256": None, "imported": files},
+        fingerprint=fingerprint,
+    )
 
 
-def measure_on(model: SVQVAE, data: Path, label: str) -> Quality:
-    """Measure counts, means, spread and density of the classes on labelled signatures, and how good the model is there.
+def measured_on(fitted: Fitted, samples: Samples) -> Fitted:
+    """Return the same model with counts, means, spread and density of its classes as labelled samples have them.
 
     Parameters
     ----------
-    model
-        As `read_published` returns it; changed in place.
-    data
-        Signatures in [-10, 10] of every class of the model, with the model's genes by name; others are left out.
-    label
-        The column that holds the class.
-
-    Warns
-    -----
-    CodeHealthWarning
-        Where some codes do not stand for their class.
+    fitted
+        As `read_networks` returns it.
+    samples
+        With the features of the model, in [-10, 10], and of every class of it and no other.
     """
-    features = list(model.feature_names_in_)
-    adata = rename_genes(read_table(data, label=label), features)
-    absent = set(features) - set(adata.var_names)
-    if absent:
-        raise ValueError(
-            f"`--data` must have the {len(features)} genes of the model as features; {len(absent)} are missing: "
-            f"{list_some(sorted(absent))}. Name them as in `--genes`."
-        )
-    unpacked = inputs.unpack(adata[:, features], None, label, None)
-    found, _ = inputs.check_rows(model, unpacked, takes_images=False, is_fitting=False)
-    rows = inputs.dense(found)
-    inputs.check_bounds(rows, float(model.output_scale or 1))
-    y = np.asarray(unpacked.y).astype(str)
+    design = fitted.recipe.design
+    labels = samples.labels.astype(str)
     for wrong, rule in (
-        (set(y) - set(model.classes_), "hold classes of the model only; others are"),
-        (set(model.classes_) - set(y), "hold samples of every class; there are none of"),
+        (set(labels) - set(fitted.classes), "hold classes of the model only; others are"),
+        (set(fitted.classes) - set(labels), "hold samples of every class; there are none of"),
     ):
         if wrong:
             raise ValueError(
-                f"`--label` must {rule} {list_some(sorted(map(str, wrong)))}. Choose other samples, or leave `--data` "
-                "out."
+                f"`label` must {rule} {list_some(sorted(map(str, wrong)))}. Choose other samples, or leave `data` out."
             )
-    index = np.searchsorted(model.classes_, y).astype(np.int64)
-    seen = torch.as_tensor(rows, dtype=torch.float32)
-    _keep(model, measure(model, MemoryBatches(seen, seen, torch.as_tensor(index), 256, model.seed_, 0)))
-    model.data_ |= {"n_samples": len(rows), "sha256": inputs.fingerprint(rows, index)}
-    if trouble := describe_health(model.health_):
-        warnings.warn(trouble, CodeHealthWarning, stacklevel=2)
-    table = pd.DataFrame(rows, columns=features)
-    return held_out_quality(model, table, y, table, y)
-
-
-def _keep(model: SVQVAE, found: Findings) -> None:
-    model.health_, model.atlas_, model.noise_ = found.health, found.atlas, found.noise
+    samples = replace(samples, y=np.searchsorted(fitted.classes, labels).astype(np.int64), classes=fitted.classes)
+    for block in samples.blocks():
+        fitted.units.check(block, 0, design.output_scale)
+    batches = batches_of(samples, np.arange(len(samples)), fitted.units, design.event_shape, BATCH_SIZE, fitted.seed, 0)
+    fingerprint = hashlib.sha256((fitted.fingerprint + samples.fingerprint).encode()).hexdigest()
+    parts = (fitted.module, fitted.units, fitted.classes, fitted.feature_names, fitted.sample_shape, fingerprint)
+    found = measure(Trained(fitted.recipe, *parts), batches)
+    origin = {**fitted.origin, "n_samples": len(samples), "sha256": samples.fingerprint}
+    fitted = replace(fitted, atlas=found.atlas, health=found.health, noise=found.noise)
+    return replace(fitted, origin=origin, fingerprint=fingerprint)
 
 
 def _layer(path: Path) -> tuple[Array, Array]:
@@ -197,25 +182,25 @@ def _read(path: Path, argument: str) -> pd.DataFrame:
 
 def _class_names(path: Path, n: int) -> NDArray[Any]:
     """Return the class of each code, (n,), in the order of the codes."""
-    table = _read(path, "--names")
+    table = _read(path, "names")
     absent = [column for column in (INDEX, CLASS) if column not in table]
     if absent:
-        raise ValueError(f"`--names` must have the columns {INDEX} and {CLASS}; {path} has {list_some(table.columns)}.")
+        raise ValueError(f"`names` must have the columns {INDEX} and {CLASS}; {path} has {list_some(table.columns)}.")
     if sorted(table[INDEX]) != sorted(map(str, range(n))):
         raise ValueError(
-            f"`--names` must have a row for each of {n} codes, {INDEX} 0 to {n - 1}; {path} has {len(table)} rows, "
+            f"`names` must have a row for each of {n} codes, {INDEX} 0 to {n - 1}; {path} has {len(table)} rows, "
             f"{INDEX} {list_some(table[INDEX])}."
         )
     names = table.set_index(table[INDEX].astype(int))[CLASS].sort_index()
-    return _unique(names, "--names", "class").astype(str)
+    return _unique(names, "names", "class").astype(str)
 
 
 def _gene_names(path: Path, n: int) -> NDArray[Any]:
     """Return the name of each input, (n,)."""
-    table = _read(path, "--genes")
+    table = _read(path, "genes")
     if len(table) != n:
-        raise ValueError(f"`--genes` must have a row for each of {n} inputs, in their order; {path} has {len(table)}.")
-    return _unique(table[SYMBOL if SYMBOL in table else table.columns[0]], "--genes", "gene")
+        raise ValueError(f"`genes` must have a row for each of {n} inputs, in their order; {path} has {len(table)}.")
+    return _unique(table[SYMBOL if SYMBOL in table else table.columns[0]], "genes", "gene")
 
 
 def _unique(names: "pd.Series[Any]", argument: str, what: str) -> NDArray[Any]:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from svqvae.estimator import SVQVAE
+from svqvae.data.stored import write_h5ad
 from svqvae.files import check_file, write_whole
+from svqvae.fitting.annotate import UNKNOWN, annotate_anndata, tell_classes
+from svqvae.fitting.run_folder import read_fitted
 
 if TYPE_CHECKING:
     from anndata import AnnData
-from svqvae.data.stored import write_h5ad
-from svqvae.fitting.annotate import UNKNOWN, annotate_anndata, tell_classes, with_features_of
 
 
 def annotate_samples(folder: Path, adata: "AnnData", out: Path, unknown: float = UNKNOWN) -> tuple[pd.DataFrame, bool]:
@@ -23,16 +23,16 @@ def annotate_samples(folder: Path, adata: "AnnData", out: Path, unknown: float =
     """
     is_annotated = out.suffix.lower() == ".h5ad"
     if not is_annotated and out.suffix.lower() != ".csv":
-        raise ValueError(f"`--out` must end in .csv or .h5ad; got {out.name}.")
+        raise ValueError(f"`out` must end in .csv or .h5ad; got {out.name}.")
     check_file(out)
-    model = SVQVAE.load(folder)
+    fitted = read_fitted(folder)
     if is_annotated:
-        table = annotate_anndata(model, adata, unknown)
+        table = annotate_anndata(fitted, adata, unknown)
         write_h5ad(adata, out)
     else:
-        table = tell_classes(model, with_features_of(model, adata), unknown)
+        table = tell_classes(fitted, adata, unknown)
     table.insert(0, "sample", adata.obs_names.to_numpy())
     if not is_annotated:
         write_whole(out, table.to_csv(index=False).encode())
-    calibration = model.to_atlas().calibration
+    calibration = fitted.atlas.calibration
     return table, calibration is not None and calibration.covers

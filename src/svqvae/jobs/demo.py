@@ -12,10 +12,12 @@ from sklearn.model_selection import train_test_split
 
 from svqvae.data.images import digits
 from svqvae.estimator import SVQVAE
-from svqvae.evaluation.quality import Quality, held_out_quality
+from svqvae.evaluation.beside import TEST, TRAINING
+from svqvae.evaluation.quality import Quality, quality_of
 from svqvae.files import check_folder, write_whole
-from svqvae.report.page import Report, write_report
-from svqvae.report.samples import TEST, TRAINING, SampleSet
+from svqvae.fitting.run_folder import METRICS, write_run
+from svqvae.jobs.report import report_fitted
+from svqvae.report.page import Report
 
 N_REAL, N_DRAWN = 3, 5
 
@@ -39,14 +41,14 @@ def run_demo(
     )
     # Fewer epochs than by default: a demonstration must not take minutes.
     model = SVQVAE(architecture="conv", n_epochs=40, random_state=seed, verbose=verbose).fit(X_train, y_train)
-    model.data_ |= {"command": command}
-    model.save(folder)
+    fitted = model.fitted_.made_of(command=command)
+    write_run(folder, fitted)
     draw_digits(model, X_test, y_test, folder / "digits.png", seed)
-    sets = {TRAINING: SampleSet(X_train, y_train), TEST: SampleSet(X_test, y_test)}
-    qualities = {kind: held_out_quality(model, X_train, y_train, part.X, part.y) for kind, part in sets.items()}
+    sets = {TRAINING: fitted.labelled(X_train, y_train), TEST: fitted.labelled(X_test, y_test)}
+    qualities = {kind: quality_of(fitted, sets[TRAINING], part) for kind, part in sets.items()}
     figures = {kind: quality.to_dict() for kind, quality in qualities.items()}
-    write_whole(folder / "metrics.json", json.dumps(figures, indent=2).encode())
-    report = write_report(model, folder, figures, sets, title="Handwritten digits", progress=progress)
+    write_whole(folder / METRICS, json.dumps(figures, indent=2).encode())
+    report = report_fitted(fitted, folder, figures, sets, progress, title="Handwritten digits")
     return qualities[TEST], report
 
 

@@ -1,19 +1,19 @@
 """What `svqvae evaluate` does: from data to the figures of a cross-validation."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from svqvae.data.inputs import check_groups, dense
-from svqvae.data.rows import StoredRows
-from svqvae.data.tables import from_anndata
+from svqvae.data.samples import read_samples
 from svqvae.estimator import SVQVAE
 from svqvae.evaluation.cross_validation import Comparison, OnFit, cross_validate
 from svqvae.files import check_file, write_whole
+from svqvae.fitting.run_folder import UNLIKE
+from svqvae.wording import plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,7 +24,7 @@ def evaluate_model(
     label: str,
     group: str | None,
     out: Path,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
     *,
     n_folds: int,
     n_seeds: int,
@@ -39,21 +39,14 @@ def evaluate_model(
     groups and the share predicted right. A class of a single group is never trained on while it is held out.
     """
     check_file(out)
-    table = from_anndata(adata, label=label, group=group)
-    X: Any = table.X
-    if not isinstance(X, StoredRows):
-        X = pd.DataFrame(dense(X), columns=table.feature_names)
-    y = np.asarray(table.y)
-    model = SVQVAE(**settings, image_shape=table.image_shape)
-    seeds = range(n_seeds)
-    others = None if unlabelled is None else from_anndata(unlabelled, group=group)
+    samples = read_samples(adata, label=label, groups=group, are_labelled=True)
+    y, groups, seeds = samples.labels, samples.groups, range(n_seeds)
+    model = SVQVAE(**settings)
     found = cross_validate(
-        X,
-        y,
+        samples,
+        None,
         {"svqvae": model},
-        groups=table.groups,
-        unlabelled=None if others is None else pd.DataFrame(dense(others.X), columns=others.feature_names),
-        unlabelled_groups=None if others is None else others.groups,
+        unlabelled=None if unlabelled is None else read_samples(unlabelled, groups=group),
         n_folds=n_folds,
         seeds=seeds,
         n_jobs=n_jobs,
@@ -62,7 +55,6 @@ def evaluate_model(
     names = np.unique(y)
     guesses = np.concatenate([found.predictions["svqvae", seed].to_numpy() for seed in seeds])
     confusion = confusion_matrix(np.tile(y, n_seeds), guesses, labels=names) / n_seeds
-    groups = check_groups(table.groups, len(y))
     content = {
         "label": label,
         "group": group,
@@ -75,7 +67,7 @@ def evaluate_model(
         "n_seeds": n_seeds,
         "n_near_duplicates": found.n_near_duplicates,
         "n_plain": found.n_plain,
-        "settings": {name: value for name, value in settings.items() if name != "verbose"},
+        "settings": plain({name: value for name, value in model.get_params(deep=False).items() if name not in UNLIKE}),
         "methods": found.to_dict(),
         "classes": [
             {

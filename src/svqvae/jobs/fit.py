@@ -1,24 +1,54 @@
-"""What the commands do: from data to a run folder, and from a run folder to simulated samples."""
+"""What `svqvae fit` does: from data to a run folder with its figures and its page."""
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from svqvae.data.inputs import dense
-from svqvae.data.rows import StoredRows, stored_rows
-from svqvae.data.tables import from_anndata
+from svqvae import parameters
+from svqvae.data.rows import stored_rows
+from svqvae.data.samples import Samples, read_samples
 from svqvae.estimator import SVQVAE
-from svqvae.evaluation.quality import Quality, held_out_quality
+from svqvae.evaluation.beside import TRAINING
+from svqvae.evaluation.quality import Quality, quality_of
 from svqvae.files import check_folder, write_whole
-from svqvae.fitting.run_folder import CHECKPOINT_FILE
-from svqvae.model.launched import is_first
+from svqvae.fitting.checkpointing import CHECKPOINT_FILE
+from svqvae.fitting.fitted import Fitted
+from svqvae.fitting.run_folder import METRICS, write_run
+from svqvae.jobs.report import report_fitted, split_as_fitted
+from svqvae.progress import is_first
+from svqvae.report.page import Report
 from svqvae.wording import closest, list_some
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+Progress = Callable[[str], Callable[[int, int], None] | None]
+
+
+@dataclass(frozen=True)
+class FittedRun:
+    """What `fit_run` made.
+
+    Attributes
+    ----------
+    fitted
+        What was learnt.
+    sets
+        The samples trained on and, if any, those held out.
+    qualities
+        Figures of each of them; none in processes that do not write.
+    """
+
+    fitted: Fitted
+    sets: Mapping[str, Samples]
+    qualities: Mapping[str, Quality]
+
+    def report(self, folder: Path, progress: Progress = lambda _: None) -> Report:
+        """Write the page of the run into its folder, with all that the samples tell."""
+        figures = {kind: quality.to_dict() for kind, quality in self.qualities.items()}
+        return report_fitted(self.fitted, folder, figures, self.sets, progress)
 
 
 def fit_run(
@@ -30,39 +60,35 @@ def fit_run(
     command: str | None = None,
     unlabelled: "AnnData | None" = None,
     resume: bool = False,
-) -> tuple[SVQVAE, dict[str, Quality]]:
-    """Fit a model, write its run folder with `metrics.json`, and return the model and its figures.
+) -> FittedRun:
+    """Fit a model and write its run folder with `metrics.json`.
 
     The figures are those of the training samples and, where samples were held out to stop training early, of those.
     The latter had a say in when training stopped. The run keeps the columns, and the command by which it is done again.
     While it trains, and where it was interrupted, the folder holds a checkpoint, from which `resume` goes on.
     """
     check_folder(folder)
-    table = from_anndata(adata, label=label, group=group)
-    groups_of_others = None if unlabelled is None else from_anndata(unlabelled, group=group).groups
-    model = SVQVAE(**settings).fit(
-        adata,
-        label=label,
-        groups=table.groups,
+    model = SVQVAE(**settings)
+    parameters.check(model.get_params(deep=False))
+    samples = read_samples(adata, label=label, groups=group, are_labelled=True)
+    model.fit(
+        samples,
         unlabelled=unlabelled,
-        unlabelled_groups=groups_of_others,
+        unlabelled_groups=group if unlabelled is not None else None,
         checkpoint=folder / CHECKPOINT_FILE,
         resume=resume,
     )
-    model.data_ |= {"label": label, "group": group, "command": command}
+    fitted = model.fitted_.made_of(label=label, group=group, command=command)
+    sets = split_as_fitted(fitted, samples)
     if not is_first():
-        return model, {}
-    model.save(folder)
-    if "interrupted" not in model.history_:
+        return FittedRun(fitted, sets, {})
+    write_run(folder, fitted)
+    if not fitted.is_interrupted:
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-    is_held_out = np.isin(np.arange(adata.n_obs), model.held_out_)
-    training = adata[~is_held_out]
-    qualities = {"training": _quality(model, training, training, label)}
-    if is_held_out.any():
-        qualities["held_out"] = _quality(model, training, adata[is_held_out], label)
-    content = {name: quality.to_dict() for name, quality in qualities.items()}
-    write_whole(folder / "metrics.json", json.dumps(content, indent=2).encode())
-    return model, qualities
+    qualities = {kind: quality_of(fitted, sets[TRAINING], part) for kind, part in sets.items()}
+    content = {kind: quality.to_dict() for kind, quality in qualities.items()}
+    write_whole(folder / METRICS, json.dumps(content, indent=2).encode())
+    return FittedRun(fitted, sets, qualities)
 
 
 def drop_features(adata: "AnnData", names: list[str]) -> "AnnData":
@@ -70,19 +96,10 @@ def drop_features(adata: "AnnData", names: list[str]) -> "AnnData":
     unknown = [name for name in names if name not in adata.var_names]
     if unknown:
         raise ValueError(
-            f"`--ignore` must name a feature; got {unknown[0]!r}. {closest(unknown[0], adata.var_names)}features are "
+            f"`ignore` must name a feature; got {unknown[0]!r}. {closest(unknown[0], adata.var_names)}features are "
             f"{list_some(adata.var_names)}."
         )
     if not names:
         return adata
     kept = adata[:, ~adata.var_names.isin(names)]
     return kept.copy() if stored_rows(adata) is None else kept
-
-
-def _quality(model: SVQVAE, training: "AnnData", tested: "AnnData", label: str) -> Quality:
-    tables = (from_anndata(training, label=label), from_anndata(tested, label=label))
-    a, b = (
-        table.X if isinstance(table.X, StoredRows) else pd.DataFrame(dense(table.X), columns=table.feature_names)
-        for table in tables
-    )
-    return held_out_quality(model, a, tables[0].y, b, tables[1].y)

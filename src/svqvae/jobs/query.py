@@ -14,12 +14,12 @@ from svqvae.atlas import query
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.enrichment import MIN_FEATURES, N_RANDOM, match_features
 from svqvae.data.genesets import read_gene_sets
-from svqvae.data.inputs import check_counts, dense
 from svqvae.data.l1000 import rename_genes
-from svqvae.data.scaling import Scaling
-from svqvae.data.tables import from_anndata, read_table
-from svqvae.estimator import SVQVAE
+from svqvae.data.samples import read_samples
+from svqvae.data.tables import plain_column, read_table
 from svqvae.files import check_file, write_whole
+from svqvae.fitting.fitted import Fitted
+from svqvae.fitting.run_folder import read_fitted
 from svqvae.wording import list_some
 
 if TYPE_CHECKING:
@@ -100,17 +100,17 @@ def query_signatures(
     is_sets = signatures.suffix.lower() == ".gmt"
     if background is not None and (background.suffix.lower() == ".gmt") != is_sets:
         kind = "a .gmt file" if is_sets else "a data file"
-        raise ValueError(f"`--background` must be {kind} as SIGNATURES is; got {background}.")
+        raise ValueError(f"`background` must be {kind} as `signatures` is; got {background}.")
     if is_sets and by is not None:
-        raise ValueError(f"`--by` must go with a data file; got {by!r} with the gene sets of {signatures}.")
+        raise ValueError(f"`by` must go with a data file; got {by!r} with the gene sets of {signatures}.")
     check_file(out)
     if is_sets:
         atlas = ClassAtlas.load(folder)
         found = _query_gene_sets(atlas, signatures, background, seed, progress)
     else:
-        model = SVQVAE.load(folder)
-        atlas = model.to_atlas()
-        found = _query_rows(model, signatures, background, by, method, progress)
+        fitted = read_fitted(folder)
+        atlas = fitted.atlas
+        found = _query_rows(fitted, signatures, background, by, method, progress)
     names, scores, tau = found.names, found.scores, found.tau
     query.write_ranking(out, names, atlas.classes, scores, tau, top, progress("writing"))
     shown = query.ranking(names[:N_SHOWN], atlas.classes, scores[:N_SHOWN], tau[:N_SHOWN], top)
@@ -146,7 +146,7 @@ def _query_gene_sets(
 
 
 def _query_rows(
-    model: SVQVAE,
+    fitted: Fitted,
     path: Path,
     background: Path | None,
     by: str | None,
@@ -154,46 +154,45 @@ def _query_rows(
     progress: Callable[[str], query.OnStep | None],
 ) -> _Scores:
     adata = read_table(path, by=by)
-    scores, n_found = _score_rows(model, adata, method, progress("signatures"))
+    scores, n_found = _score_rows(fitted, adata, method, progress("signatures"))
     others = None
     if background is not None:
-        others, _ = _score_rows(model, read_table(background), method, progress("background"))
+        others, _ = _score_rows(fitted, read_table(background), method, progress("background"))
     tau = query.tau(scores, others)
-    notes = f"Signatures: {adata.n_obs}. Features of the run found: {n_found} of {model.n_features_in_}."
+    notes = f"Signatures: {adata.n_obs}. Features of the run found: {n_found} of {len(fitted.atlas.feature_names)}."
     if others is not None:
         against = f"tau: against {len(others)} signatures of {background}."
     elif np.isnan(tau).all():
-        against = f"tau is left empty: it takes a --background, or at least {query.MIN_BACKGROUND} signatures."
+        against = f"tau is left empty: it takes a background, or at least {query.MIN_BACKGROUND} signatures."
     else:
         against = f"tau: against the other {len(scores) - 1} signatures."
-    table = from_anndata(adata, group=by)
-    return _Scores(table.sample_names.tolist(), scores, tau, (notes, against), table.groups)
+    groups = None if by is None else plain_column(adata.obs[by])
+    return _Scores(adata.obs_names.astype(str).tolist(), scores, tau, (notes, against), groups)
 
 
 def _score_rows(
-    model: SVQVAE, adata: "AnnData", method: str, on_step: query.OnStep | None
+    fitted: Fitted, adata: "AnnData", method: str, on_step: query.OnStep | None
 ) -> tuple[NDArray[np.float64], int]:
     """Return the scores of all signatures, and how many features of the run they have."""
-    atlas = model.to_atlas()
-    is_named = hasattr(model, "feature_names_in_") or adata.n_vars != model.n_features_in_
+    atlas, has_shares = fitted.atlas, fitted.units.has_own_target
+    is_named = fitted.feature_names is not None or adata.n_vars != len(atlas.feature_names)
     known = atlas.feature_names if is_named else tuple(map(str, adata.var_names))
     adata = rename_genes(adata, known)
     columns, kept = query.match_signatures(list(adata.var_names), known)
-    if len(kept) < len(known) and (method == "code" or model.scaling_.kind == "counts"):
+    if len(kept) < len(known) and (method == "code" or has_shares):
         missing = [name for name in known if name not in adata.var_names]
-        hint = "Use --method profile, which does without." if model.scaling_.kind != "counts" else "Complete the data."
-        raise ValueError(f"SIGNATURES must have all features of the run; missing: {list_some(missing)}. {hint}")
-    scaling = Scaling(model.scaling_.kind, atlas.center[kept], atlas.scale[kept])
+        hint = "Complete the data." if has_shares else "Use method='profile', which does without."
+        raise ValueError(f"`signatures` must have all features of the run; missing: {list_some(missing)}. {hint}")
+    units = fitted.units if len(kept) == len(known) else fitted.units.subset(np.array(kept))
     scores = np.empty((adata.n_obs, len(atlas.classes)))
     for start in range(0, adata.n_obs, query.N_ROWS):
-        block = adata[start : start + query.N_ROWS, columns]
+        rows = read_samples(adata[start : start + query.N_ROWS, columns], layer=fitted.layer).rows[:]
+        if units.checks_new_samples:
+            units.check(rows, start)
         if method == "code":
-            part = query.correlations(model.transform(block), atlas.codes)
+            part = query.correlations(fitted.encode(rows).numpy(), atlas.codes)
         else:
-            rows = dense(from_anndata(block, layer=model.layer_).X)
-            if scaling.kind == "counts":
-                check_counts(rows)
-            part = query.correlations(scaling.apply(rows), atlas.decoded[:, kept])
+            part = query.correlations(units.apply(rows), atlas.decoded[:, kept])
         scores[start : start + query.N_ROWS] = part
         if on_step is not None:
             on_step(start + len(part), adata.n_obs)

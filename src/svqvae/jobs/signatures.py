@@ -24,13 +24,13 @@ def prepare_signatures(
     See `svqvae.data.l1000.read_signatures`. The sentences stand in ``uns["l1000"]`` too. Signatures without a class go
     into a file of their own, where one is named.
     """
-    for option, path in (("--out", out), ("--unlabelled-out", unlabelled_out)):
+    for argument, path in (("out", out), ("unlabelled_out", unlabelled_out)):
         if path is not None and path.suffix.lower() != ".h5ad":
-            raise ValueError(f"`{option}` must end in .h5ad; got {path.name}.")
+            raise ValueError(f"`{argument}` must end in .h5ad; got {path.name}.")
         if path is not None:
             check_file(path)
     if out == unlabelled_out:
-        raise ValueError(f"`--unlabelled-out` must be another file than `--out`; got {out} twice.")
+        raise ValueError(f"`unlabelled_out` must be another file than `out`; got {out} twice.")
     adata, told = read_signatures(
         paths,
         sig_info,

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from svqvae.data.stored import write_h5ad
-from svqvae.estimator import SVQVAE
 from svqvae.files import check_file, write_whole
+from svqvae.fitting.run_folder import read_fitted
+from svqvae.parameters import resolve_seed
 
 
 def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> int:
@@ -18,17 +19,19 @@ def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> i
     """
     suffix = out.suffix.lower()
     if suffix not in (".h5ad", ".gctx", ".gct", ".csv"):
-        raise ValueError(f"`--out` must end in .h5ad, .gctx, .gct or .csv; got {out.name}.")
+        raise ValueError(f"`out` must end in .h5ad, .gctx, .gct or .csv; got {out.name}.")
     check_file(out)
-    model = SVQVAE.load(folder)
-    atlas = model.to_atlas()
+    if n < 1:
+        raise ValueError(f"`n` must be a whole number of at least 1; got {n!r}.")
+    fitted = read_fitted(folder)
+    atlas = fitted.atlas
     taken = {"class", "sample"} & set(atlas.feature_names)
     if suffix == ".csv" and taken:
         raise ValueError(
-            f"`--out` must end in .h5ad where a feature has the name of a column, {sorted(taken)[0]!r}; got {out.name}."
+            f"`out` must end in .h5ad where a feature has the name of a column, {sorted(taken)[0]!r}; got {out.name}."
         )
     name = atlas.names[atlas.find(name)]
-    rows = model.sample(name, n, random_state=seed).reshape(n, -1)
+    rows = fitted.sample(name, n, np.random.default_rng(resolve_seed(seed))).reshape(n, -1)
     index = pd.Index([f"{name} {number}" for number in range(1, n + 1)], name="sample")
     if suffix == ".csv":
         table = pd.DataFrame(rows, index=index, columns=list(atlas.feature_names))
@@ -40,8 +43,8 @@ def simulate_samples(folder: Path, name: str, n: int, out: Path, seed: int) -> i
         var = pd.DataFrame(index=pd.Index(atlas.feature_names, dtype=object))
         obs = pd.DataFrame({"class": [name] * n}, index=index.astype(object))
         adata = anndata.AnnData(rows.astype(np.float32), obs=obs, var=var)
-        if model.image_shape_ is not None:
-            adata.uns["image_shape"] = np.array(model.sample_shape_)
+        if fitted.recipe.design.image_shape:
+            adata.uns["image_shape"] = np.array(fitted.sample_shape)
         if suffix in (".gctx", ".gct"):
             from svqvae.data import gctx
 

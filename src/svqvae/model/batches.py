@@ -1,4 +1,4 @@
-"""Batches of training data; their order is a function of the seed and the epoch alone."""
+"""Batches of training data, and what the network makes of one; their order is a function of seed and epoch alone."""
 
 import copy
 from collections.abc import Iterator
@@ -9,6 +9,46 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples as they are read.
+
+    Attributes
+    ----------
+    inputs
+        What the encoder reads, (n, ...).
+    target
+        What the decoder regenerates, (n, ...); None where that is what the encoder reads.
+    size
+        Total count of each sample, (n,); None where no likelihood asks for it.
+    """
+
+    inputs: Float[Tensor, "n *event"]
+    target: Float[Tensor, "n *other"] | None = None
+    size: Float[Tensor, " n"] | None = None
+
+    @property
+    def regenerated(self) -> Tensor:
+        """What the decoder regenerates, (n, ...)."""
+        return self.inputs if self.target is None else self.target
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all samples."""
+        return self.inputs.nbytes + (0 if self.target is None else self.target.nbytes)
+
+    def take(self, rows: Int[Tensor, " some"]) -> "Part":
+        """Return some of the samples, by position."""
+        # index_select copies whole rows, which indexing with brackets does not.
+        target, size = (None if values is None else values.index_select(0, rows) for values in (self.target, self.size))
+        return Part(self.inputs.index_select(0, rows), target, size)
+
+    def batch(self, y: Int[Tensor, " n"]) -> "Batch":
+        """Return the samples with their classes as a batch that is not augmented."""
+        size = torch.ones(len(y), dtype=self.inputs.dtype) if self.size is None else self.size
+        return Batch(self.inputs, self.regenerated, self.regenerated, size, y)
 
 
 @dataclass(frozen=True)
@@ -54,6 +94,51 @@ class Batch:
         )
 
 
+# Not frozen: Fabric rebuilds what a network returns.
+@dataclass
+class ModuleOutput:
+    """What one pass over a batch gives.
+
+    Attributes
+    ----------
+    latents
+        z, (batch, latent).
+    codes
+        E, (classes, latent).
+    distances
+        Squared distance of each latent to each code in the model's geometry, (batch, classes).
+    decoded
+        Decoder outputs: with gradient codes one for the code that stands for each sample, (batch, ...); with class-mean
+        codes one for each latent and then one for each code that is decoded, (batch + codes, ...).
+    code_of_sample
+        With class-mean codes, which of the decoded codes is that of each sample, (batch,); else None.
+    """
+
+    latents: Float[Tensor, "batch latent"]
+    codes: Float[Tensor, "classes latent"]
+    distances: Float[Tensor, "batch classes"]
+    decoded: Float[Tensor, "rows *event"]
+    code_of_sample: Int[Tensor, " batch"] | None = None
+
+    @property
+    def sample_output(self) -> Float[Tensor, "batch *event"] | None:
+        """Decoder output for each latent, (batch, ...); None where the objective does not decode latents."""
+        return None if self.code_of_sample is None else self.decoded[: len(self.latents)]
+
+    @property
+    def class_output(self) -> Float[Tensor, "batch *event"]:
+        """Decoder output for the code that stands for each sample, (batch, ...)."""
+        if self.code_of_sample is None:
+            return self.decoded
+        return self.decoded[len(self.latents) :].index_select(0, self.code_of_sample)
+
+    @property
+    def code_output(self) -> Float[Tensor, "classes *event"] | None:
+        """Decoder output for each code, (classes, ...); None where they are not all decoded."""
+        rows = self.decoded[len(self.latents) :]
+        return rows if len(rows) == len(self.codes) else None
+
+
 @runtime_checkable
 class Batches(Protocol):
     """Training data in batches, wherever they stand.
@@ -93,10 +178,8 @@ class MemoryBatches:
 
     Parameters
     ----------
-    inputs
-        What the encoder reads, (n, ...).
-    target
-        What the decoder regenerates, (n, ...); the same tensor as `inputs` but for counts.
+    part
+        All samples.
     y
         Class index of each sample, (n,).
     batch_size
@@ -108,22 +191,13 @@ class MemoryBatches:
 
     Examples
     --------
-    >>> batches = MemoryBatches(torch.zeros(5, 2), torch.zeros(5, 2), torch.arange(5), batch_size=2, seed=0)
+    >>> batches = MemoryBatches(Part(torch.zeros(5, 2)), torch.arange(5), batch_size=2, seed=0)
     >>> [len(batch.y) for batch in batches.epoch(0)]
     [2, 2, 1]
     """
 
-    def __init__(
-        self,
-        inputs: Float[Tensor, "n *event"],
-        target: Float[Tensor, "n *event"],
-        y: Int[Tensor, " n"],
-        batch_size: int,
-        seed: int,
-        max_shift: int = 0,
-    ) -> None:
-        self.inputs, self.target, self.y = inputs, target, y
-        self.size = target.flatten(1).sum(1) if inputs is not target else torch.ones(len(y), dtype=inputs.dtype)
+    def __init__(self, part: Part, y: Int[Tensor, " n"], batch_size: int, seed: int, max_shift: int = 0) -> None:
+        self.part, self.y = part, y
         self.n_batches = -(-len(y) // batch_size)
         self.seed, self.max_shift = seed, max_shift
         self.rank, self.n_ranks = 0, 1
@@ -138,7 +212,7 @@ class MemoryBatches:
     def with_inputs(self, inputs: Float[Tensor, "n *event"]) -> "MemoryBatches":
         """Return the same batches of samples of which the encoder reads something else."""
         other = copy.copy(self)
-        other.inputs = inputs
+        other.part = replace(self.part, inputs=inputs, target=self.part.regenerated)
         return other
 
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
@@ -158,10 +232,7 @@ class MemoryBatches:
 
     def take(self, rows: Int[Tensor, " some"]) -> Batch:
         """Return some of the samples as they are, whichever process asks."""
-        # index_select copies whole rows, which indexing with brackets does not.
-        inputs = self.inputs.index_select(0, rows)
-        target = inputs if self.target is self.inputs else self.target.index_select(0, rows)
-        return Batch(inputs, target, target, self.size.index_select(0, rows), self.y.index_select(0, rows))
+        return self.part.take(rows).batch(self.y.index_select(0, rows))
 
 
 def generator_of(seed: int, epoch: int) -> torch.Generator:

@@ -28,7 +28,7 @@ class Checkpoint:
     progress
         ``history``: a row per epoch; ``n_trained``: epochs that trained the whole network, None while they are not
         over; ``best_loss`` and ``n_worse`` of early stopping; ``rates`` and ``scheduler``, the learning rates and where
-        their schedule stands; and what the caller of training notes besides.
+        their schedule stands.
     """
 
     tensors: Mapping[str, Tensor]

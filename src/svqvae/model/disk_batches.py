@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from svqvae.model.batches import Batch, generator_of, moved, own_part, share_of
+from svqvae.model.batches import Batch, Part, generator_of, moved, own_part, share_of
 
 Found = TypeVar("Found")
-# Of samples by rising positions: what the encoder reads, and what the decoder regenerates.
-Read = Callable[[Tensor], tuple[Tensor, Tensor]]
+# Reads samples by rising positions.
+Read = Callable[[Tensor], Part]
 
 # Bytes of the samples that are in memory at a time: those that are used and those that are read for use next.
 MEMORY = 128 << 20
@@ -39,8 +39,8 @@ class DiskBatches:
     Parameters
     ----------
     read
-        Returns inputs, (n, ...), and target, (n, ...), the same tensor but for counts, of rising positions. It runs in
-        a thread beside training, which PyTorch's operations in it would slow.
+        Returns samples by rising positions. It runs in a thread beside training, which PyTorch's operations in it
+        would slow.
     y
         Class index of each sample, (n,).
     batch_size
@@ -57,7 +57,7 @@ class DiskBatches:
     Examples
     --------
     >>> X = torch.arange(10.0).reshape(5, 2)
-    >>> batches = DiskBatches(lambda rows: (X[rows], X[rows]), torch.arange(5), batch_size=2, seed=0)
+    >>> batches = DiskBatches(lambda rows: Part(X[rows]), torch.arange(5), batch_size=2, seed=0)
     >>> [len(batch.y) for batch in batches.epoch(0)]
     [2, 2, 1]
     """
@@ -75,7 +75,7 @@ class DiskBatches:
         self.read, self.y = read, y
         self.n_batches = -(-len(y) // batch_size)
         self.seed, self.max_shift = seed, max_shift
-        self.n_bytes = sum(part.nbytes for part in set(read(torch.zeros(1, dtype=torch.long))))
+        self.n_bytes = read(torch.zeros(1, dtype=torch.long)).n_bytes
         self.n_buffer = max(batch_size, memory // (2 * self.n_bytes))
         self.n_piece = max(1, PIECE // self.n_bytes, min(n_together, int(LARGEST * self.n_buffer)))
         self.batch_size = batch_size
@@ -103,11 +103,7 @@ class DiskBatches:
 
     def take(self, rows: Int[Tensor, " some"]) -> Batch:
         """Return some of the samples as they are, by rising positions."""
-        return self._batch(rows, *self.read(rows))
-
-    def _batch(self, rows: Tensor, inputs: Tensor, target: Tensor) -> Batch:
-        size = torch.ones(len(rows), dtype=inputs.dtype) if target is inputs else target.flatten(1).sum(1)
-        return Batch(inputs, target, target, size, self.y[rows])
+        return self.read(rows).batch(self.y[rows])
 
     def _buffers(self) -> list[list[int]]:
         """Return the size of each batch of each buffer."""
@@ -126,12 +122,12 @@ class DiskBatches:
         parts = (torch.cat([next(batches)[own] for own in own_parts]) for own_parts in owns)
         loads = (partial(self._load, rows) for rows in parts)
         for sizes, own_parts, (rising, found, places) in zip(buffers, owns, read_ahead(loads), strict=True):
-            whole = self._batch(rising, *found)
+            y = self.y[rising]
             n_own = [own.stop - own.start for own in own_parts]
             for n, own, chosen in zip(sizes, own_parts, torch.split(places, n_own), strict=True):
-                yield replace(_pick(whole, chosen), share=share_of(own, n)), own, n
+                yield replace(found.take(chosen).batch(y[chosen]), share=share_of(own, n)), own, n
 
-    def _load(self, rows: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+    def _load(self, rows: Tensor) -> tuple[Tensor, Part, Tensor]:
         """Read rows in the order of the file; return that order, what was read, and the place of each row in it.
 
         Without PyTorch's operations: they would bring this thread a team of OpenMP threads of its own, beside which
@@ -140,13 +136,6 @@ class DiskBatches:
         order = np.argsort(rows.numpy())
         rising = torch.from_numpy(rows.numpy()[order])
         return rising, self.read(rising), torch.from_numpy(np.argsort(order))
-
-
-def _pick(whole: Batch, rows: Tensor) -> Batch:
-    # index_select copies whole rows, which indexing with brackets does not.
-    inputs = whole.inputs.index_select(0, rows)
-    target = inputs if whole.sample_target is whole.inputs else whole.sample_target.index_select(0, rows)
-    return Batch(inputs, target, target, whole.size.index_select(0, rows), whole.y.index_select(0, rows))
 
 
 def mixed_order(sizes: Sequence[int], n_piece: int, generator: torch.Generator) -> Int[Tensor, " n"]:

@@ -3,8 +3,10 @@
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from svqvae.model.module import SVQVAEModule
@@ -29,6 +31,18 @@ def decode(
     """Return the expected data, in the model's units, for latents and total counts."""
     dtype = module.quantizer.codes.dtype
     return module.likelihood.mean(_in_chunks(module.decode, latents.to(dtype)), size.to(dtype))
+
+
+def codes_of(module: SVQVAEModule) -> NDArray[np.floating]:
+    """Return the codes, (n_classes, latent_dim)."""
+    codes: NDArray[np.floating] = module.quantizer.codes.detach().numpy().copy()
+    return codes
+
+
+def decode_codes(module: SVQVAEModule, size: float) -> Float[Tensor, "classes *event"]:
+    """Return the expected data for the codes at a total count, in double precision."""
+    codes = module.quantizer.codes.detach()
+    return decode_exactly(module, codes, torch.full((len(codes),), size))
 
 
 def decode_exactly(

@@ -3,19 +3,28 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from svqvae.model.networks import ScaledTanh
 
-LIKELIHOODS = ("gaussian", "bounded", "bernoulli", "negative_binomial")
+Array = NDArray[np.float64]
 
 
 class Likelihood(nn.Module, ABC):
-    """The meaning of a decoder's output; the classes below are its kinds.
+    """The meaning of a decoder's output; the classes below are its kinds, and `LIKELIHOODS` has them by name.
+
+    Parameters
+    ----------
+    n_features
+        Number of features.
+    scale
+        Largest absolute value of the data in the model's units, where the likelihood bounds them.
 
     Attributes
     ----------
@@ -28,7 +37,7 @@ class Likelihood(nn.Module, ABC):
 
     takes_means: bool = True
 
-    def __init__(self) -> None:
+    def __init__(self, n_features: int = 1, scale: float = 1.0) -> None:
         super().__init__()
         self.activation: nn.Module = nn.Identity()
 
@@ -37,6 +46,20 @@ class Likelihood(nn.Module, ABC):
         self, output: Float[Tensor, "batch *event"], size: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch *event"]:
         """Return the expected data for decoder outputs and total counts `size`."""
+
+    @abstractmethod
+    def draw(self, means: Array, noise: Array, rng: np.random.Generator) -> Array:
+        """Draw data around expected data.
+
+        Parameters
+        ----------
+        means
+            (n, ...), in the units of the data.
+        noise
+            Standard deviation within classes that decoded draws lack, per feature, (...), in the same units.
+        rng
+            Source of random numbers.
+        """
 
     @abstractmethod
     def error(
@@ -85,6 +108,10 @@ class Gaussian(Likelihood):
         """Return the output as it is."""
         return output
 
+    def draw(self, means: Array, noise: Array, rng: np.random.Generator) -> Array:
+        """Add Gaussian noise of the standard deviation that decoded draws lack."""
+        return means + noise * rng.standard_normal(means.shape)
+
     def error(
         self,
         output: Float[Tensor, "batch *event"],
@@ -119,13 +146,19 @@ class Bounded(Gaussian):
 
     Parameters
     ----------
+    n_features
+        Of no account.
     scale
         Largest absolute value of the data in the model's units: 1 for pixels in [-1, 1], 10 for z-scores.
     """
 
-    def __init__(self, scale: float = 1.0) -> None:
-        super().__init__()
+    def __init__(self, n_features: int = 1, scale: float = 1.0) -> None:
+        super().__init__(n_features, scale)
         self.activation = ScaledTanh(scale)
+
+    def draw(self, means: Array, noise: Array, rng: np.random.Generator) -> Array:
+        """Return the means as they are: noise on pixels would make no better image."""
+        return means
 
 
 class Bernoulli(Likelihood):
@@ -136,6 +169,10 @@ class Bernoulli(Likelihood):
     ) -> Float[Tensor, "batch *event"]:
         """Return sigmoid(output)."""
         return torch.sigmoid(output)
+
+    def draw(self, means: Array, noise: Array, rng: np.random.Generator) -> Array:
+        """Draw 0 or 1 with the expected probability."""
+        return (rng.random(means.shape) < means).astype(np.float64)
 
     def error(
         self,
@@ -157,13 +194,15 @@ class NegativeBinomial(Likelihood):
     ----------
     n_features
         Number of features, for the dispersions.
+    scale
+        Of no account.
     """
 
     # The totals of the samples differ, and the dispersion must see their spread.
     takes_means = False
 
-    def __init__(self, n_features: int) -> None:
-        super().__init__()
+    def __init__(self, n_features: int = 1, scale: float = 1.0) -> None:
+        super().__init__(n_features, scale)
         self.log_dispersion = nn.Parameter(torch.zeros(n_features))
 
     def mean(
@@ -171,6 +210,11 @@ class NegativeBinomial(Likelihood):
     ) -> Float[Tensor, "batch *event"]:
         """Return size × softmax(output): expected counts for samples of `size` counts in total."""
         return size[:, None] * torch.softmax(output, dim=1)
+
+    def draw(self, means: Array, noise: Array, rng: np.random.Generator) -> Array:
+        """Draw counts: Poisson around means that vary as a gamma distribution of the learnt dispersion."""
+        dispersion = np.exp(self.log_dispersion.detach().numpy().astype(np.float64))
+        return rng.poisson(rng.gamma(dispersion, means / dispersion)).astype(np.float64)
 
     def error(
         self,
@@ -260,14 +304,9 @@ def _per_row(factors: Tensor, rows: Tensor) -> Tensor:
     return factors.reshape(-1, *(1,) * (rows.ndim - 1))
 
 
-def build_likelihood(name: str, n_features: int, output_scale: float) -> Likelihood:
-    """Return the likelihood of that name, one of `LIKELIHOODS`."""
-    if name == "gaussian":
-        return Gaussian()
-    if name == "bounded":
-        return Bounded(output_scale)
-    if name == "bernoulli":
-        return Bernoulli()
-    if name == "negative_binomial":
-        return NegativeBinomial(n_features)
-    raise ValueError(f"`likelihood` must be one of {', '.join(LIKELIHOODS)}; got {name!r}.")
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "gaussian": Gaussian,
+    "bounded": Bounded,
+    "bernoulli": Bernoulli,
+    "negative_binomial": NegativeBinomial,
+}

@@ -1,63 +1,19 @@
-"""The network: encoder → quantizer → decoder, with one small dataclass out."""
+"""The network that a design describes: encoder → quantizer → decoder."""
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from svqvae.model import networks
+from svqvae.model.batches import ModuleOutput
 from svqvae.model.decoding import decode_own_codes
-from svqvae.model.likelihood import Likelihood, build_likelihood
+from svqvae.model.likelihood import LIKELIHOODS, Likelihood
+from svqvae.model.objective import OBJECTIVES
 from svqvae.model.quantizer import ClassMeanCodes, Geometry, GradientCodes, squared_distances
+from svqvae.model.recipe import Design
 from svqvae.model.whitening import WhitenedEncoder, Whitening
-
-
-# Not frozen: Fabric rebuilds what a network returns.
-@dataclass
-class ModuleOutput:
-    """What one pass over a batch gives.
-
-    Attributes
-    ----------
-    latents
-        z, (batch, latent).
-    codes
-        E, (classes, latent).
-    distances
-        Squared distance of each latent to each code in the model's geometry, (batch, classes).
-    decoded
-        Decoder outputs: with gradient codes one for the code that stands for each sample, (batch, ...); with class-mean
-        codes one for each latent and then one for each code that is decoded, (batch + codes, ...).
-    code_of_sample
-        With class-mean codes, which of the decoded codes is that of each sample, (batch,); else None.
-    """
-
-    latents: Float[Tensor, "batch latent"]
-    codes: Float[Tensor, "classes latent"]
-    distances: Float[Tensor, "batch classes"]
-    decoded: Float[Tensor, "rows *event"]
-    code_of_sample: Int[Tensor, " batch"] | None = None
-
-    @property
-    def sample_output(self) -> Float[Tensor, "batch *event"] | None:
-        """Decoder output for each latent, (batch, ...); None where the objective does not decode latents."""
-        return None if self.code_of_sample is None else self.decoded[: len(self.latents)]
-
-    @property
-    def class_output(self) -> Float[Tensor, "batch *event"]:
-        """Decoder output for the code that stands for each sample, (batch, ...)."""
-        if self.code_of_sample is None:
-            return self.decoded
-        return self.decoded[len(self.latents) :].index_select(0, self.code_of_sample)
-
-    @property
-    def code_output(self) -> Float[Tensor, "classes *event"] | None:
-        """Decoder output for each code, (classes, ...); None where they are not all decoded."""
-        rows = self.decoded[len(self.latents) :]
-        return rows if len(rows) == len(self.codes) else None
 
 
 class SVQVAEModule(nn.Module):
@@ -126,71 +82,65 @@ class SVQVAEModule(nn.Module):
         return ModuleOutput(latents, codes, distances, decoded)
 
 
-def build_module(
-    architecture: str | networks.Pair,
-    objective: str,
-    *,
-    n_features: int,
-    image_shape: tuple[int, int, int] | None,
-    n_classes: int,
-    latent_dim: int,
-    hidden: Sequence[int],
-    dropout: float,
-    likelihood: str,
-    output_scale: float,
-    geometry: Geometry,
-) -> SVQVAEModule:
-    """Build the network that hyper-parameters describe, with weights from torch's current random state.
+def build_module(design: Design, own_networks: networks.Pair | None = None) -> SVQVAEModule:
+    """Build the network that a design describes, with weights from torch's current random state.
 
     Parameters
     ----------
-    architecture
-        "dense", "conv", "published-mnist", "published-lincs", or an (encoder, decoder) pair, which is copied.
-    objective
-        Decides the codebook: class means for "prototype", codes learnt by gradient for "published" and "vqvae".
-    n_features, image_shape
-        Features of a row, and (channels, height, width) where samples are images.
-    n_classes, latent_dim
-        Shape of the codebook.
-    hidden, dropout
-        Of the dense networks.
-    likelihood, output_scale
-        Meaning of the decoder's output.
-    geometry
-        How latents and codes are compared.
+    design
+        Resolved.
+    own_networks
+        Encoder and decoder where the architecture is "own"; they are copied.
+
+    Raises
+    ------
+    ValueError
+        Where networks do not fit the samples or each other.
     """
-    if isinstance(architecture, tuple):
-        encoder, decoder = (copy.deepcopy(part) for part in architecture)
-    elif architecture == "dense":
-        encoder, decoder = networks.dense(n_features, latent_dim, hidden, n_features, dropout)
-        if objective == "prototype":
-            encoder = WhitenedEncoder(Whitening(n_features), encoder)
-    elif architecture == "published-lincs":
-        encoder, decoder = networks.published_lincs(n_features, latent_dim)
-    elif image_shape is None:
-        raise ValueError(
-            f"`X` must hold images (n, height, width) or (n, channels, height, width) for "
-            f"architecture={architecture!r}, or `image_shape` be given; got rows of {n_features} features."
-        )
-    elif architecture == "conv":
-        encoder, decoder = networks.convolutional(image_shape, latent_dim)
-    else:
-        encoder, decoder = networks.published_mnist()
-    if objective != "prototype" and architecture in ("dense", "conv"):
-        # Both published encoders end so; it bounds latents that the divergence terms would drive off.
-        encoder = nn.Sequential(encoder, networks.Tanh())
-    codebook = ClassMeanCodes if objective == "prototype" else GradientCodes
+    objective = OBJECTIVES[design.objective]
+    encoder, decoder = _build_pair(design, own_networks)
     module = SVQVAEModule(
         encoder,
-        codebook(n_classes, latent_dim),
+        objective.codebook(design.n_classes, design.latent_dim),
         decoder,
-        build_likelihood(likelihood, n_features, output_scale),
-        geometry,
-        is_supervised=objective != "vqvae",
+        LIKELIHOODS[design.likelihood](design.n_features, design.output_scale),
+        design.geometry,  # type: ignore[arg-type]
+        is_supervised=objective.is_supervised,
     )
-    _check_shapes(module, image_shape or (n_features,), latent_dim)
+    _check_shapes(module, design.event_shape, design.latent_dim)
     # Convolutions are faster with the channels of a pixel side by side.
-    return module.to(memory_format=torch.channels_last) if image_shape else module  # type: ignore[call-overload]
+    return module.to(memory_format=torch.channels_last) if design.image_shape else module  # type: ignore[call-overload]
+
+
+def _build_pair(design: Design, own_networks: networks.Pair | None) -> networks.Pair:
+    """Return encoder and decoder."""
+    if own_networks is not None:
+        encoder, decoder = (copy.deepcopy(part) for part in own_networks)
+        return encoder, decoder
+    objective = OBJECTIVES[design.objective]
+    if design.architecture == "published-lincs":
+        return networks.published_lincs(design.n_features, design.latent_dim)
+    if design.architecture == "dense":
+        encoder, decoder = networks.dense(
+            design.n_features, design.latent_dim, design.hidden, design.n_features, design.dropout
+        )
+        if objective.whitens:
+            encoder = WhitenedEncoder(Whitening(design.n_features), encoder)
+    elif not design.image_shape:
+        raise ValueError(
+            f"`X` must hold images (n, height, width) or (n, channels, height, width) for "
+            f"architecture={design.architecture!r}, or `image_shape` be given; got rows of {design.n_features} "
+            "features."
+        )
+    elif design.architecture == "published-mnist":
+        return networks.published_mnist()
+    else:
+        channels, height, width = design.image_shape
+        encoder, decoder = networks.convolutional((channels, height, width), design.latent_dim)
+    if objective.bounds_latents:
+        # Both published encoders end so.
+        encoder = nn.Sequential(encoder, networks.Tanh())
+    return encoder, decoder
 
 
 @torch.no_grad()

@@ -1,57 +1,183 @@
-"""The objectives: pure functions from a module's output to named, unweighted loss terms."""
+"""The objectives: what each minimises, and which codebook, optimiser and settling it wants.
 
-from collections.abc import Mapping
+The terms are pure functions from a module's output to named, unweighted losses; the classes below weigh them.
+"""
+
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from svqvae.model.batches import Batch
+from svqvae.model.batches import Batch, ModuleOutput
 from svqvae.model.likelihood import Likelihood
-from svqvae.model.module import ModuleOutput
+from svqvae.model.quantizer import ClassMeanCodes, GradientCodes
+from svqvae.model.recipe import Recipe
 
-Objective = Literal["prototype", "published", "vqvae"]
+ObjectiveName = Literal["prototype", "published", "vqvae"]
 LossTerms = dict[str, Tensor]
+Optimization = tuple[Optimizer, LRScheduler]
+# Share of the steps in which the learning rate of the prototype objective rises, as in one-cycle schedules (Smith and
+# Topin, arXiv:1708.07120, take 0.2 to 0.45). Chosen by hand.
+RISE = 0.2
+# While the decoder settles: share of the learning rate, and least and largest number of classes that weigh the error of
+# the decoded codes. Chosen by hand, so that rare classes among 10 to 75 decode to their means.
+SETTLING_RATE, MIN_CLASSES, MAX_CLASSES = 1 / 3, 10, 40
 # Gradients of the label term at its logits up to this size become zero.
 SMALLEST_GRADIENT = 1e-30
 
 
 @dataclass(frozen=True)
-class Loss:
-    """An objective with its weights.
+class Objective(ABC):
+    """What training minimises; the classes below are its kinds, and `OBJECTIVES` has them by name.
 
     Attributes
     ----------
-    objective
-        Which function below gives the terms.
     weights
         Weight of each term, by name.
-    temperature
-        Temperature of the label term of the prototype objective.
-    label_smoothing
-        Share of each label that its label term spreads evenly over all classes.
     """
 
-    objective: Objective
-    weights: Mapping[str, float]
-    temperature: float = 1.0
-    label_smoothing: float = 0.0
+    weights: dict[str, float]
 
+    # The codebook that it wants.
+    codebook: ClassVar[type[GradientCodes | ClassMeanCodes]] = GradientCodes
+    # Whether a sample is represented by the code of its class, or by the nearest code.
+    is_supervised: ClassVar[bool] = True
+    # Whether its decoder has seen latents, and not codes alone.
+    decodes_latents: ClassVar[bool] = False
+    # Whether encoders of ours end in tanh: it bounds latents that the divergence terms would drive off.
+    bounds_latents: ClassVar[bool] = True
+    # Whether dense encoders of ours read whitened features.
+    whitens: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def of(cls, recipe: Recipe) -> "Objective":
+        """Return the objective with the weights of a recipe."""
+
+    @abstractmethod
     def terms(self, output: ModuleOutput, batch: Batch, likelihood: Likelihood) -> LossTerms:
-        """Return the unweighted terms of the objective, by name."""
-        if self.objective == "published":
-            return published(output, likelihood, batch)
-        if self.objective == "vqvae":
-            return vqvae(output, likelihood, batch)
-        return prototype(output, likelihood, batch, self.temperature, self.label_smoothing)
+        """Return the unweighted terms, by name."""
 
     def total(self, terms: LossTerms) -> Tensor:
         """Return Σ weight × term."""
         return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+
+    def optimize(self, module: nn.Module, learning_rate: float, weight_decay: float, n_steps: int) -> Optimization:
+        """Return the optimiser of the whole network and the schedule of its learning rate, here a constant one."""
+        optimizer = Adam(module.parameters(), learning_rate, amsgrad=True, fused=True)
+        return optimizer, LambdaLR(optimizer, lambda _: 1.0)
+
+    def settling_weight(self, n_classes: int) -> float | None:
+        """Return what the mean error of the decoded codes weighs while the decoder settles, or None for no settling."""
+        return None
+
+
+@dataclass(frozen=True)
+class Prototype(Objective):
+    """The default objective, see `prototype`.
+
+    Attributes
+    ----------
+    temperature
+        Divides squared distances in the label term.
+    label_smoothing
+        Share of each label that the label term spreads evenly over all classes.
+    """
+
+    temperature: float = 1.0
+    label_smoothing: float = 0.0
+
+    codebook: ClassVar[type[GradientCodes | ClassMeanCodes]] = ClassMeanCodes
+    decodes_latents: ClassVar[bool] = True
+    bounds_latents: ClassVar[bool] = False
+    whitens: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Prototype":
+        """Return the objective with the weights of a recipe."""
+        schedule = recipe.schedule
+        weights = {
+            "sample_reconstruction": schedule.w_sample,
+            "class_reconstruction": schedule.w_class,
+            "label": schedule.w_label,
+            "commitment": schedule.commitment_cost,
+        }
+        return cls(weights, recipe.design.temperature, schedule.label_smoothing)
+
+    def terms(self, output: ModuleOutput, batch: Batch, likelihood: Likelihood) -> LossTerms:
+        """Return the four terms of `prototype`."""
+        return prototype(output, likelihood, batch, self.temperature, self.label_smoothing)
+
+    def optimize(self, module: nn.Module, learning_rate: float, weight_decay: float, n_steps: int) -> Optimization:
+        """Return AdamW at a rate that rises for a fifth of the steps and then falls to nothing."""
+        optimizer = AdamW(module.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
+        return optimizer, LambdaLR(optimizer, lambda step: one_cycle((step + 1) / (n_steps + 1)))
+
+    def settling_weight(self, n_classes: int) -> float:
+        """Return `w_class` × min(max(K, 10), 40).
+
+        While settling, that times the mean error of each decoded code against its class mean is added, so that the code
+        of a rare class decodes to its mean as well.
+        """
+        return min(max(n_classes, MIN_CLASSES), MAX_CLASSES) * self.weights["class_reconstruction"]
+
+
+@dataclass(frozen=True)
+class Published(Objective):
+    """The objective of the paper, see `published`."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Published":
+        """Return the objective with the weights of a recipe."""
+        schedule = recipe.schedule
+        weights = {"reconstruction": 1.0, "codebook": 1.0, "commitment": schedule.commitment_cost}
+        return cls(weights | {"codebook_divergence": -1.0, "divergence": -schedule.divergence_cost})
+
+    def terms(self, output: ModuleOutput, batch: Batch, likelihood: Likelihood) -> LossTerms:
+        """Return the five terms of `published`."""
+        return published(output, likelihood, batch)
+
+
+@dataclass(frozen=True)
+class VQVAE(Objective):
+    """The unsupervised baseline of the paper, see `vqvae`."""
+
+    is_supervised: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "VQVAE":
+        """Return the objective with the weights of a recipe."""
+        return cls({"reconstruction": 1.0, "codebook": 1.0, "commitment": recipe.schedule.commitment_cost})
+
+    def terms(self, output: ModuleOutput, batch: Batch, likelihood: Likelihood) -> LossTerms:
+        """Return the three terms of `vqvae`."""
+        return vqvae(output, likelihood, batch)
+
+
+OBJECTIVES: dict[str, type[Objective]] = {"prototype": Prototype, "published": Published, "vqvae": VQVAE}
+
+
+def optimize_decoder(module: nn.Module, learning_rate: float, n_steps: int) -> Optimization:
+    """Fix encoder and codes; return an optimiser of the decoder whose rate falls linearly to nothing."""
+    module.get_submodule("encoder").requires_grad_(False)
+    parts = (module.get_submodule("decoder"), module.get_submodule("likelihood"))
+    optimizer = Adam([weight for part in parts for weight in part.parameters()], SETTLING_RATE * learning_rate)
+    return optimizer, LambdaLR(optimizer, lambda step: max(0.0, 1 - step / n_steps))
+
+
+def one_cycle(progress: float) -> float:
+    """Return the share of the full learning rate: half a cosine up for a fifth of the way, then one down."""
+    if progress < RISE:
+        return (1 - math.cos(math.pi * progress / RISE)) / 2
+    return (1 + math.cos(math.pi * (progress - RISE) / (1 - RISE))) / 2
 
 
 def published(

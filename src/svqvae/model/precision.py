@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from svqvae.model.launched import n_started
 from svqvae.model.module import SVQVAEModule
+from svqvae.progress import n_started
 
 # Mixed precision rounds more: it must be faster by this factor.
 WORTH = 1.2
@@ -17,10 +17,8 @@ WORTH = 1.2
 N_REPEATS, MOST_SECONDS = 20, 1.0
 
 
-def choose_precision(
-    module: SVQVAEModule, sample_shape: Sequence[int], batch_size: int, accelerator: str, asked: str
-) -> str:
-    """Return the precision asked for, or where that is "auto", the faster one.
+def choose_precision(module: SVQVAEModule, sample_shape: Sequence[int], batch_size: int, accelerator: str) -> str:
+    """Return the faster precision, for a fit that is to choose.
 
     Parameters
     ----------
@@ -32,8 +30,6 @@ def choose_precision(
         Samples of the batches of random numbers that go forward and back.
     accelerator
         "cpu" or "cuda".
-    asked
-        "auto", or a precision that comes back as it is.
 
     Returns
     -------
@@ -45,8 +41,6 @@ def choose_precision(
     ValueError
         Under torchrun, where each process would measure for itself and may find otherwise.
     """
-    if asked != "auto":
-        return asked
     if n_started() > 1:
         raise ValueError(
             f"`precision` must be named where torchrun starts several processes, {n_started()} here, since each would "

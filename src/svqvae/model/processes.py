@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -19,10 +20,13 @@ from torch.distributed import destroy_process_group
 from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
-from svqvae.model.checkpoint import OnEpoch, Row
-from svqvae.model.launched import n_started
+from svqvae.model.batches import Batches
+from svqvae.model.checkpoint import Checkpoint, Keep, Row
 from svqvae.model.module import SVQVAEModule
-from svqvae.model.training import train
+from svqvae.model.objective import Objective
+from svqvae.model.recipe import Schedule
+from svqvae.model.training import Watch, train
+from svqvae.progress import n_started
 
 if multiprocessing.parent_process() is not None:
     # A process that was started to train says nothing of it; what it tells goes to the one that started it.
@@ -35,13 +39,11 @@ Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 
 def train_on(
     module: SVQVAEModule,
-    *data: Any,
-    accelerator: str,
-    devices: int,
-    num_nodes: int,
-    precision: str,
-    on_epoch: OnEpoch,
-    **settings: Any,
+    batches: Batches,
+    validation: Batches | None,
+    objective: Objective,
+    schedule: Schedule,
+    watch: Watch,
 ) -> list[Row]:
     """Call `svqvae.model.training.train` in as many processes as there are devices, and return its history.
 
@@ -50,24 +52,39 @@ def train_on(
 
     Parameters
     ----------
-    module, data, on_epoch, settings
+    module, batches, validation, objective, watch
         What `train` takes.
-    accelerator, devices, num_nodes, precision
-        What `lightning_fabric.Fabric` takes; under torchrun, which knows the numbers, they are not used.
+    schedule
+        Says besides where to train; under torchrun, which knows the numbers of processes, those are not used.
     """
+    task = _Task(batches, validation, objective, schedule)
     if n_started() > 1:
         devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        fabric = _fabric(accelerator, precision, devices, n_started() // devices)
+        fabric = _fabric(schedule, devices, n_started() // devices)
         fabric.launch()
-        return train(module, *data, fabric=fabric, on_epoch=on_epoch, **settings)
-    fabric = _fabric(accelerator, precision, devices, num_nodes)
+        return task.train(module, fabric, watch)
+    fabric = _fabric(schedule, schedule.devices, schedule.num_nodes)
     if fabric.world_size == 1:
-        with _no_more_threads_than_pay(module, len(data[0].y) / data[0].n_batches):
-            return train(module, *data, fabric=fabric, on_epoch=on_epoch, **settings)
-    return _train_in_new_processes(module, data, fabric, on_epoch, settings)
+        with _no_more_threads_than_pay(module, len(batches.y) / batches.n_batches):
+            return task.train(module, fabric, watch)
+    return _train_in_new_processes(module, task, fabric, watch)
 
 
-def _fabric(accelerator: str, precision: str, devices: int, num_nodes: int) -> Fabric:
+@dataclass(frozen=True)
+class _Task:
+    """What each process is sent, besides the module."""
+
+    batches: Batches
+    validation: Batches | None
+    objective: Objective
+    schedule: Schedule
+
+    def train(self, module: SVQVAEModule, fabric: Fabric, watch: Watch) -> list[Row]:
+        """Train in this process."""
+        return train(module, self.batches, self.validation, self.objective, self.schedule, fabric, watch)
+
+
+def _fabric(schedule: Schedule, devices: int, num_nodes: int) -> Fabric:
     is_alone = devices == num_nodes == 1
     start: Literal["popen", "spawn"] = "popen" if n_started() > 1 else "spawn"
     # Codes are the same in all processes, since the sums behind them are; training shares what batch normalisation has
@@ -75,11 +92,11 @@ def _fabric(accelerator: str, precision: str, devices: int, num_nodes: int) -> F
     options = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"
     return Fabric(
-        accelerator=accelerator,
+        accelerator=schedule.accelerator,
         strategy="auto" if is_alone else DDPStrategy(start_method=start, **{name: False}),  # type: ignore[arg-type]
         devices=devices,
         num_nodes=num_nodes,
-        precision=cast("Precision", precision),
+        precision=cast("Precision", schedule.precision),
     )
 
 
@@ -100,9 +117,7 @@ def _no_more_threads_than_pay(module: SVQVAEModule, batch_size: float) -> Iterat
         torch.set_num_threads(before)
 
 
-def _train_in_new_processes(
-    module: SVQVAEModule, data: tuple[Any, ...], fabric: Fabric, on_epoch: OnEpoch, settings: Mapping[str, Any]
-) -> list[Row]:
+def _train_in_new_processes(module: SVQVAEModule, task: _Task, fabric: Fabric, watch: Watch) -> list[Row]:
     """Train in new processes; the first sends a row of figures per epoch, and puts the weights into shared memory."""
     weights = {name: value.clone().share_memory_() for name, value in module.state_dict().items()}
     context = multiprocessing.get_context("spawn")
@@ -118,14 +133,17 @@ def _train_in_new_processes(
             else:
                 epoch, n_epochs, row = content
                 history.append(row)
-                on_epoch(epoch, n_epochs, row)
+                watch.on_epoch(epoch, n_epochs, row)
+                if watch.is_stopped():
+                    stop.set()
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     try:
         with _interrupts_set(stop.set):
             seed = torch.initial_seed()
-            here = partial(_train_here, module, data, weights, told.put, stop.is_set, seed, dict(settings))
+            states = watch.keep, watch.start
+            here = partial(_train_here, module, task, weights, told.put, stop.is_set, seed, states)
             last = fabric.launch(here)
     except ProcessRaisedException:
         told.put(None)
@@ -139,23 +157,18 @@ def _train_in_new_processes(
     module.eval()
     if last:
         history[-1] |= last
-    return _before(settings) + history
-
-
-def _before(settings: Mapping[str, Any]) -> list[Row]:
-    """Return the rows of the epochs that were trained before a resumed run went on."""
-    start = settings.get("start")
-    return [] if start is None else [dict(row) for row in start.progress["history"]]
+    before = [] if watch.start is None else [dict(row) for row in watch.start.progress["history"]]
+    return before + history
 
 
 def _train_here(
     module: SVQVAEModule,
-    data: tuple[Any, ...],
+    task: _Task,
     weights: Mapping[str, Tensor],
     tell: Callable[[Any], None],
     is_stop_asked: Callable[[], bool],
     seed: int,
-    settings: Mapping[str, Any],
+    states: tuple[Keep | None, Checkpoint | None],
     fabric: Fabric,
 ) -> Row:
     """Train as one of several processes; return what the first adds to its last row."""
@@ -175,7 +188,7 @@ def _train_here(
         return bool(cast("Tensor", fabric.all_reduce(asked, reduce_op="max")).item())
 
     try:
-        history = train(module, *data, fabric=fabric, on_epoch=on_epoch, is_stopped=is_stopped, **settings)
+        history = task.train(module, fabric, Watch(on_epoch, *states, is_stopped))
     except FloatingPointError as error:
         if is_teller:
             tell(("trouble", str(error)))

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -13,49 +14,81 @@ from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from svqvae.model.batches import Batch, Batches
 from svqvae.model.checkpoint import Checkpoint, Keep, OnEpoch, Row, capture, part_of, restore
 from svqvae.model.module import SVQVAEModule
-from svqvae.model.objective import Loss, code_error
+from svqvae.model.objective import Objective, Optimization, code_error, optimize_decoder
 from svqvae.model.quantizer import ClassMeanCodes, class_sums
+from svqvae.model.recipe import Schedule
 
-# Share of training in which the learning rate rises.
-RISE = 0.2
-# While the decoder settles: share of the learning rate, and least and largest weight of the codes' own error.
-SETTLING_RATE, MIN_WEIGHT, MAX_WEIGHT = 1 / 3, 10, 40
 # Largest share of the time that goes into writing the state of training.
 KEEPING = 0.1
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of training with an optimiser of its own.
+
+    Attributes
+    ----------
+    n_epochs
+        Passes over the data.
+    trains_all
+        Whether encoder and codes are trained too, on augmented samples and under watch of the validation loss, or the
+        decoder alone.
+    """
+
+    n_epochs: int
+    trains_all: bool
+
+
+def phases_of(objective: Objective, schedule: Schedule) -> tuple[Phase, ...]:
+    """Return the parts of training: the whole network, and the settling of the decoder where the objective wants it."""
+    n_settling = schedule.n_settling_epochs if objective.settling_weight(1) is not None else 0
+    whole = Phase(schedule.n_epochs - n_settling, trains_all=True)
+    return (whole, Phase(n_settling, trains_all=False)) if n_settling else (whole,)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of training, and who may stop it.
+
+    Attributes
+    ----------
+    on_epoch
+        Called as ``on_epoch(epoch, n_epochs_in_all, row)`` after each epoch.
+    keep
+        Called with the state of training after each epoch, before `on_epoch`, in the first process; where that takes
+        long beside an epoch, only as often as costs a tenth of the time.
+    start
+        The state to go on from, or None.
+    is_stopped
+        Asked after each epoch whether to end as Ctrl-C would.
+    """
+
+    on_epoch: OnEpoch = lambda *_: None
+    keep: Keep | None = None
+    start: Checkpoint | None = None
+    is_stopped: Callable[[], bool] = lambda: False
 
 
 def train(
     module: SVQVAEModule,
     batches: Batches,
     validation: Batches | None,
-    *,
-    loss: Loss,
-    n_epochs: int,
-    n_settling_epochs: int,
-    learning_rate: float,
-    weight_decay: float,
-    patience: int | None,
+    objective: Objective,
+    schedule: Schedule,
     fabric: Fabric,
-    on_epoch: OnEpoch,
-    keep: Keep | None = None,
-    start: Checkpoint | None = None,
-    notes: Mapping[str, str] | None = None,
-    is_stopped: Callable[[], bool] = lambda: False,
+    watch: Watch,
 ) -> list[Row]:
     """Fit the module in place and return one row of figures per epoch.
 
-    First all of it is trained, `n_epochs` times over the data. With a `patience`, training stops after so many
-    epochs without a better validation loss, and the best weights come back. Then, with class-mean codes, the codes
-    become the exact class means of all training latents, and the decoder alone is trained for
-    `n_settling_epochs` more with encoder and codes fixed: until then it has only seen running means. In this settling
-    the error of each decoded code against the mean of its class counts besides, summed over the classes (at least 10
-    and at most 40 times their mean), so that the code of a rare class decodes to its mean as well.
+    First all of it is trained. With early stopping and validation data, that ends after `patience` epochs without a
+    better validation loss, and the best weights come back. Then, where the objective wants it, the codes become the
+    exact class means of all training latents, and the decoder alone is trained with encoder and codes fixed: until then
+    it has only seen running means. While it settles, `Objective.settling_weight` times the mean error of each decoded
+    code against its class mean is added to the loss.
 
     Ctrl-C ends training and keeps what there is; the last row then holds ``interrupted = 1``. Where several processes
     train, each takes its part of each batch, and sums over samples are those of all.
@@ -66,28 +99,14 @@ def train(
         The network; it ends on the CPU, in evaluation mode.
     batches, validation
         Training data, and held-out data or None.
-    loss
-        The objective with its weights.
-    n_epochs, n_settling_epochs
-        Epochs of the whole network, and of the decoder alone.
-    learning_rate, weight_decay
-        Of Adam with amsgrad at a constant rate and without decay (published, vqvae), or of AdamW at a rate that
-        rises for a fifth of the steps and then falls to nothing (prototype).
-    patience
-        Epochs to wait for a better validation loss, or None to end with the last weights.
+    objective
+        What is minimised.
+    schedule
+        Epochs, rates, patience.
     fabric
         Devices, processes and precision.
-    on_epoch
-        Called as ``on_epoch(epoch, n_epochs_in_all, row)`` after each epoch.
-    keep
-        Called with the state of training after each epoch, before `on_epoch`, in the first process; where that takes
-        long beside an epoch, only as often as costs a tenth of the time.
-    start
-        The state to go on from, or None.
-    notes
-        Further entries of the progress that the state holds.
-    is_stopped
-        Asked after each epoch whether to end as Ctrl-C would.
+    watch
+        Who is told of it.
 
     Returns
     -------
@@ -103,106 +122,150 @@ def train(
     if fabric.world_size > 1:
         batches = batches.divided(fabric.global_rank, fabric.world_size)
         validation = validation and validation.divided(fabric.global_rank, fabric.world_size)
-    history: list[Row] = [] if start is None else [dict(row) for row in start.progress["history"]]
-    class_means: Tensor | None = None
-    best, pause = _Best(patience, start), _Pause()
-    trained = [weight for weight in module.parameters() if weight.requires_grad]
-    settles = isinstance(module.quantizer, ClassMeanCodes) and n_settling_epochs > 0
-    n_trained: int | None = None if start is None else start.progress["n_trained"]
-    n_in_all = (n_epochs if n_trained is None else n_trained) + (n_settling_epochs if settles else 0)
+    return _Training(module, batches, validation, objective, schedule, fabric, watch).run()
 
-    def one_epoch(network: _FabricModule, rule: Optimizer, optimizer: _FabricOptimizer, scheduler: LRScheduler) -> None:
-        epoch, begin, is_settling = len(history), time.monotonic(), n_trained is not None
+
+class _Training:
+    """One call of `train`: what does not change, and how far it has come."""
+
+    def __init__(
+        self,
+        module: SVQVAEModule,
+        batches: Batches,
+        validation: Batches | None,
+        objective: Objective,
+        schedule: Schedule,
+        fabric: Fabric,
+        watch: Watch,
+    ) -> None:
+        self.module, self.batches, self.validation = module, batches, validation
+        self.objective, self.schedule, self.fabric, self.watch = objective, schedule, fabric, watch
+        self.phases = phases_of(objective, schedule)
+        patience = schedule.patience if schedule.early_stopping and validation is not None else None
+        self.best, self.pause, self.start = _Best(patience, watch.start), _Pause(), watch.start
+        self.history: list[Row] = [] if self.start is None else [dict(row) for row in self.start.progress["history"]]
+        # Epochs that trained the whole network; None until they are over.
+        self.n_trained: int | None = None if self.start is None else self.start.progress["n_trained"]
+        self.class_means: Tensor | None = None
+
+    def run(self) -> list[Row]:
+        """Go through the phases that are left."""
+        trained = [weight for weight in self.module.parameters() if weight.requires_grad]
+        try:
+            for phase in self.phases[0 if self.n_trained is None else 1 :]:
+                self._go_through(phase)
+        except KeyboardInterrupt:
+            if not self.history:
+                raise
+            if self.n_trained is None:
+                self.best.restore(self.module)
+            _set_exact_codes(self.module, self.batches, self.fabric)
+            self.history[-1]["interrupted"] = 1
+        for weight in trained:
+            weight.requires_grad_(True)
+        self.module.eval().to("cpu")
+        return self.history
+
+    @property
+    def n_epochs_in_all(self) -> int:
+        """Epochs that there will be, as far as is known."""
+        n_trained = self.phases[0].n_epochs if self.n_trained is None else self.n_trained
+        return n_trained + sum(phase.n_epochs for phase in self.phases[1:])
+
+    def _go_through(self, phase: Phase) -> None:
+        """Train one phase to its end, from its beginning or from where the checkpoint stands."""
+        if not phase.trains_all:
+            self.module.to(self.fabric.device)
+            self.class_means = _class_means(self.module, self.batches, self.fabric)
+        optimization = self._optimize(phase)
+        network, optimizer = self.fabric.setup(self.module, optimization[0])
+        if self.start is not None:
+            restore(self.start, self.module, *optimization)
+            self.start = None
+        elif phase.trains_all:
+            _set_exact_codes(self.module, self.batches, self.fabric)
+        while not self._is_over(phase):
+            self._one_epoch(phase, network, optimizer, optimization)
+        if phase.trains_all:
+            self.best.restore(self.module)
+            _set_exact_codes(self.module, self.batches, self.fabric)
+            self.n_trained = len(self.history)
+
+    def _optimize(self, phase: Phase) -> Optimization:
+        n_steps, rate = phase.n_epochs * self.batches.n_batches, self.schedule.learning_rate
+        if phase.trains_all:
+            return self.objective.optimize(self.module, rate, self.schedule.weight_decay, n_steps)
+        return optimize_decoder(self.module, rate, n_steps)
+
+    def _is_over(self, phase: Phase) -> bool:
+        if phase.trains_all:
+            return len(self.history) >= phase.n_epochs or self.best.is_over
+        return len(self.history) >= self.n_epochs_in_all
+
+    def _one_epoch(
+        self, phase: Phase, network: _FabricModule, optimizer: _FabricOptimizer, optimization: Optimization
+    ) -> None:
+        """Train one epoch, note its figures, keep the state, and tell of it."""
+        epoch, begin = len(self.history), time.monotonic()
         # Dropout is then a function of seed and epoch, as the order is.
-        torch.manual_seed((batches.seed * 1_000_003 + epoch) * 1009 + fabric.global_rank)
+        torch.manual_seed((self.batches.seed * 1_000_003 + epoch) * 1009 + self.fabric.global_rank)
         row: Row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
-        steps = batches.epoch(epoch, not is_settling)
-        row |= _step_through(network, steps, loss, fabric, optimizer, scheduler, is_settling, class_means)
-        _share_statistics(module, fabric)
-        if validation is not None:
-            row |= _evaluate(network, validation.once(), loss, fabric)
-        history.append(row | {"seconds": time.monotonic() - begin})
+        row |= self._step_through(phase, network, optimizer, optimization)
+        _share_statistics(self.module, self.fabric)
+        if self.validation is not None:
+            row |= _evaluate(network, self.validation.once(), self.objective, self.fabric)
+        self.history.append(row | {"seconds": time.monotonic() - begin})
         if not math.isfinite(row["loss"]):
             raise FloatingPointError(
                 f"Training broke down in epoch {epoch + 1}: the loss is {row['loss']}. Use a `learning_rate` below "
-                f"{learning_rate:g}, or look for extreme values in `X`."
+                f"{self.schedule.learning_rate:g}, or look for extreme values in `X`."
             )
-        if not is_settling:
-            best.keep(module, row)
-        if keep is not None and fabric.global_rank == 0 and pause.is_over():
-            progress = {
-                "history": history,
-                "n_trained": n_trained,
-                "best_loss": best.loss if best.state else None,
-                "n_worse": best.n_worse,
-                **(notes or {}),
-            }
-            with pause.begun_by():
-                keep(capture(module, rule, scheduler, best.state, **progress))
-        on_epoch(epoch, n_in_all, history[-1])
-        if is_stopped():
+        if phase.trains_all:
+            self.best.keep(self.module, row)
+        if self.watch.keep is not None and self.fabric.global_rank == 0 and self.pause.is_over():
+            with self.pause.begun_by():
+                self.watch.keep(self._state(optimization))
+        self.watch.on_epoch(epoch, self.n_epochs_in_all, self.history[-1])
+        if self.watch.is_stopped():
             raise KeyboardInterrupt
 
-    try:
-        if n_trained is None:
-            rule, scheduler = _optimize_all(module, loss, learning_rate, weight_decay, n_epochs * batches.n_batches)
-            network, optimizer = fabric.setup(module, rule)
-            if start is None:
-                _set_exact_codes(module, batches, fabric)
-            else:
-                restore(start, module, rule, scheduler)
-                start = None
-            while len(history) < n_epochs and not best.is_over:
-                one_epoch(network, rule, optimizer, scheduler)
-            best.restore(module)
-            _set_exact_codes(module, batches, fabric)
-        if settles:
-            n_trained = len(history) if n_trained is None else n_trained
-            n_in_all = n_trained + n_settling_epochs
-            module.to(fabric.device)
-            class_means = _class_means(module, batches, fabric)
-            rule, scheduler = _optimize_decoder(module, learning_rate, n_settling_epochs * batches.n_batches)
-            network, optimizer = fabric.setup(module, rule)
-            if start is not None:
-                restore(start, module, rule, scheduler)
-            while len(history) < n_in_all:
-                one_epoch(network, rule, optimizer, scheduler)
-    except KeyboardInterrupt:
-        if not history:
-            raise
-        if n_trained is None:
-            best.restore(module)
-        _set_exact_codes(module, batches, fabric)
-        history[-1]["interrupted"] = 1
-    for weight in trained:
-        weight.requires_grad_(True)
-    module.eval().to("cpu")
-    return history
+    def _state(self, optimization: Optimization) -> Checkpoint:
+        return capture(
+            self.module,
+            *optimization,
+            self.best.state,
+            history=self.history,
+            n_trained=self.n_trained,
+            best_loss=self.best.loss if self.best.state else None,
+            n_worse=self.best.n_worse,
+        )
 
-
-def _optimize_all(
-    module: SVQVAEModule, loss: Loss, learning_rate: float, weight_decay: float, n_steps: int
-) -> tuple[Optimizer, LRScheduler]:
-    """Return the optimiser of the first part of training and its learning rate schedule."""
-    if loss.objective != "prototype":
-        optimizer: Optimizer = Adam(module.parameters(), learning_rate, amsgrad=True, fused=True)
-        return optimizer, LambdaLR(optimizer, lambda _: 1.0)
-    optimizer = AdamW(module.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
-    return optimizer, LambdaLR(optimizer, lambda step: _one_cycle((step + 1) / (n_steps + 1)))
-
-
-def _one_cycle(progress: float) -> float:
-    """Return the share of the full learning rate: half a cosine up for a fifth of the way, then one down."""
-    if progress < RISE:
-        return (1 - math.cos(math.pi * progress / RISE)) / 2
-    return (1 + math.cos(math.pi * (progress - RISE) / (1 - RISE))) / 2
-
-
-def _optimize_decoder(module: SVQVAEModule, learning_rate: float, n_steps: int) -> tuple[Optimizer, LRScheduler]:
-    """Fix encoder and codes; return an optimiser of the decoder whose rate falls linearly to nothing."""
-    module.encoder.requires_grad_(False)
-    optimizer = Adam([*module.decoder.parameters(), *module.likelihood.parameters()], SETTLING_RATE * learning_rate)
-    return optimizer, LambdaLR(optimizer, lambda step: max(0.0, 1 - step / n_steps))
+    def _step_through(
+        self, phase: Phase, network: _FabricModule, optimizer: _FabricOptimizer, optimization: Optimization
+    ) -> Row:
+        """Take one optimiser step per batch; return the mean of each loss term and of the loss."""
+        module, fabric, scheduler = self.module, self.fabric, optimization[1]
+        network.train()
+        module.encoder.train(phase.trains_all)
+        means = _Means()
+        for step in self.batches.epoch(len(self.history), phase.trains_all):
+            batch = step.to(fabric.device)
+            output = network(batch.inputs, batch.y, needs_all_codes=self.class_means is not None)
+            terms = self.objective.terms(output, batch, module.likelihood)
+            total = self.objective.total(terms)
+            # Gradients are averaged over processes, whose parts of the batch may differ by one sample.
+            goal = total if fabric.world_size == 1 else total * (batch.share * fabric.world_size)
+            if self.class_means is not None:
+                weight = self.objective.settling_weight(len(self.class_means)) or 0.0
+                goal = goal + weight * code_error(output, module.likelihood, self.class_means)
+            optimizer.zero_grad()
+            fabric.backward(goal)
+            optimizer.step()
+            scheduler.step()
+            if isinstance(module.quantizer, ClassMeanCodes) and phase.trains_all:
+                module.quantizer.update(output.latents.detach(), batch.y, partial(_sum_over_processes, fabric=fabric))
+            means.add({**terms, "loss": total}, len(batch.y))
+        return means.row(fabric)
 
 
 def _class_means(module: SVQVAEModule, batches: Batches, fabric: Fabric) -> Tensor | None:
@@ -234,47 +297,8 @@ def _sum_over_processes(value: Tensor, fabric: Fabric) -> Tensor:
     return cast("Tensor", fabric.all_reduce(value, reduce_op="sum"))
 
 
-def _step_through(
-    network: _FabricModule,
-    steps: Iterable[Batch],
-    loss: Loss,
-    fabric: Fabric,
-    optimizer: _FabricOptimizer,
-    scheduler: LRScheduler,
-    settling: bool,
-    class_means: Tensor | None,
-) -> Row:
-    """Take one optimiser step per batch; return the mean of each loss term and of the loss.
-
-    With class means, each code's distance to the mean of its class counts besides, unless the loss leaves classes out.
-    """
-    module = cast("SVQVAEModule", network.module)
-    network.train()
-    module.encoder.train(not settling)
-    means = _Means()
-    for step in steps:
-        batch = step.to(fabric.device)
-        output = network(batch.inputs, batch.y, needs_all_codes=class_means is not None)
-        terms = loss.terms(output, batch, module.likelihood)
-        total = loss.total(terms)
-        # Gradients are averaged over processes, whose parts of the batch may differ by one sample.
-        goal = total if fabric.world_size == 1 else total * (batch.share * fabric.world_size)
-        if class_means is not None:
-            n_summed = min(max(len(class_means), MIN_WEIGHT), MAX_WEIGHT)
-            weight = n_summed * loss.weights["class_reconstruction"]
-            goal = goal + weight * code_error(output, module.likelihood, class_means)
-        optimizer.zero_grad()
-        fabric.backward(goal)
-        optimizer.step()
-        scheduler.step()
-        if isinstance(module.quantizer, ClassMeanCodes) and not settling:
-            module.quantizer.update(output.latents.detach(), batch.y, partial(_sum_over_processes, fabric=fabric))
-        means.add({**terms, "loss": total}, len(batch.y))
-    return means.row(fabric)
-
-
 @torch.no_grad()
-def _evaluate(network: _FabricModule, steps: Iterable[Batch], loss: Loss, fabric: Fabric) -> Row:
+def _evaluate(network: _FabricModule, steps: Iterable[Batch], objective: Objective, fabric: Fabric) -> Row:
     """Return the mean of each loss term, of the loss and of the accuracy, on held-out samples."""
     module = cast("SVQVAEModule", network.module)
     network.eval()
@@ -282,9 +306,9 @@ def _evaluate(network: _FabricModule, steps: Iterable[Batch], loss: Loss, fabric
     for step in steps:
         batch = step.to(fabric.device)
         output = network(batch.inputs, batch.y, needs_all_codes=False)
-        terms = loss.terms(output, batch, module.likelihood)
+        terms = objective.terms(output, batch, module.likelihood)
         is_right = (output.distances.argmin(1) == batch.y).float().mean()
-        means.add({**terms, "loss": loss.total(terms), "accuracy": is_right}, len(batch.y))
+        means.add({**terms, "loss": objective.total(terms), "accuracy": is_right}, len(batch.y))
     return {f"validation_{name}": value for name, value in means.row(fabric).items()}
 
 

@@ -3,7 +3,8 @@
 It is made in three steps, so that numbers are tested as numbers and pages as pages:
 
 1. *Summarise.* `summary.summarise` brings all that the page says into one tree of plain numbers and text: what the run
-   itself tells (`relations`, `classes`), what takes samples (`samples`, `places`), and what follows from both in words
+   itself tells (`relations`, `classes`), what takes samples (`simulation`, `places`, and the comparison with plain
+   methods, which comes from `svqvae.evaluation.beside`: nothing is trained here), and what follows from both in words
    (`verdict`). It is written as `report.json`.
 2. *Draw.* `figures` and `diagrams` turn those numbers into positions and `pictures` into small images; none of them
    writes markup.

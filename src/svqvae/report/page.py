@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,16 +17,13 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from svqvae.atlas.atlas import ClassAtlas
-from svqvae.evaluation.quality import quality_beside
+from svqvae.evaluation.beside import Sets
 from svqvae.files import make_folder, write_whole
+from svqvae.fitting.fitted import Fitted
 from svqvae.report import diagrams, figures
 from svqvae.report.pictures import class_pictures
-from svqvae.report.samples import SampleSet
 from svqvae.report.summary import summarise
 from svqvae.report.verdict import named
-
-if TYPE_CHECKING:
-    from svqvae.estimator import SVQVAE
 
 PAGE, NUMBERS = "report.html", "report.json"
 # Cells of the profiles that go into the page for its comparison of two classes: 8 bytes each, times 4/3 as text.
@@ -68,10 +65,11 @@ class Report:
 
 
 def write_report(
-    model: "SVQVAE",
+    fitted: Fitted,
     folder: Path,
     qualities: Mapping[str, Mapping[str, float]] | None = None,
-    sets: Mapping[str, SampleSet] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+    sets: Sets | None = None,
     *,
     title: str | None = None,
     progress: Callable[[str], Callable[[int, int], None] | None] = lambda _: None,
@@ -80,15 +78,16 @@ def write_report(
 
     Parameters
     ----------
-    model
-        Fitted.
+    fitted
+        What was learnt.
     folder
         Made where it does not exist.
     qualities
-        Figures by kind of samples, as in `metrics.json`. Those of samples given without are measured.
+        Figures by kind of samples, as in `metrics.json`.
+    accuracy
+        What `svqvae.evaluation.beside.compare_beside` found on the samples.
     sets
-        Samples by the same kinds; see `svqvae.report.samples.summarise_accuracy`. Without them there is no map, no
-        confusion and no comparison of simulated with real samples.
+        Samples by the same kinds. Without them there is no map and no comparison of simulated with real samples.
     title
         Of the page; None is the name of the folder.
     progress
@@ -96,15 +95,11 @@ def write_report(
     """
     folder = Path(folder)
     make_folder(folder, "folder")
-    given, figures_of = dict(sets or {}), dict(qualities or {})
-    for kind in given.keys() - figures_of.keys():
-        figures_of[kind] = quality_beside(model, model.to_atlas().means, given[kind].X, given[kind].y).to_dict()
-    title = title or folder.resolve().name
-    text = json.dumps(
-        summarise(model, figures_of, given, title, progress=progress), ensure_ascii=False, allow_nan=False
-    )
+    given, title = dict(sets or {}), title or folder.resolve().name
+    summary = summarise(fitted, qualities or {}, accuracy, given, title, progress=progress)
+    text = json.dumps(summary, ensure_ascii=False, allow_nan=False)
     summary = json.loads(text)
-    page = render(summary, model.to_atlas(), class_pictures(model, given, model.seed_))
+    page = render(summary, fitted.atlas, class_pictures(fitted, given, fitted.seed))
     write_whole(folder / NUMBERS, text.encode())
     write_whole(folder / PAGE, page.encode())
     return Report(folder / PAGE, folder / NUMBERS, summary)

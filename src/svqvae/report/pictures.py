@@ -2,16 +2,14 @@
 
 import base64
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.image
 import numpy as np
 from numpy.typing import NDArray
 
-from svqvae.report.samples import EVIDENCE, SampleSet
-
-if TYPE_CHECKING:
-    from svqvae.estimator import SVQVAE
+from svqvae.evaluation.beside import Sets, evidence_of
+from svqvae.fitting.fitted import Fitted
 
 # The accent of the style sheet in both themes; shades are shares of it over whatever background there is.
 INK = (0, 114, 178)
@@ -51,27 +49,25 @@ def picture(image: NDArray[np.floating], low: float, high: float) -> str:
     return _uri(np.repeat(grey[..., None], 3, axis=2))
 
 
-def class_pictures(model: "SVQVAE", sets: dict[str, SampleSet], seed: int) -> list[dict[str, Any]]:
-    """Return for each class its decoded code, some real samples and as many simulated ones, where X holds images.
+def class_pictures(fitted: Fitted, sets: Sets, seed: int) -> list[dict[str, Any]]:
+    """Return for each class its decoded code, some real samples and as many simulated ones, where samples are images.
 
-    An empty list where it does not.
+    An empty list where they are not.
     """
-    shape = model.image_shape_
-    if shape is None:
+    shape = fitted.recipe.design.image_shape
+    if not shape:
         return []
-    profiles = model.class_profiles().reshape(-1, *shape)
-    kind = next((kind for kind in EVIDENCE if kind in sets), None)
-    everything = [profiles] if kind is None else [np.asarray(sets[kind].X)]
-    low, high = (float(np.quantile(everything[0], end)) for end in (0.001, 0.999))
+    profiles = fitted.class_profiles().reshape(-1, *shape)
+    kind = evidence_of(sets)
+    everything = profiles if kind is None else sets[kind].rows[:]
+    low, high = (float(np.quantile(everything, end)) for end in (0.001, 0.999))
     found = []
-    for k, name in enumerate(model.classes_):
+    for k, name in enumerate(fitted.classes):
         real, drawn = [], []
         if kind is not None:
-            X = sets[kind].X
-            own = np.flatnonzero(sets[kind].y == name)[:N_SHOWN]
-            real = list(np.asarray(X.iloc[own] if hasattr(X, "iloc") else X[own]).reshape(-1, *shape))
-        if model.to_atlas().density is not None:
-            drawn = list(model.sample(name, N_SHOWN, random_state=seed + k).reshape(-1, *shape))
+            real = list(sets[kind].rows[np.flatnonzero(sets[kind].y == k)[:N_SHOWN]].reshape(-1, *shape))
+        if fitted.atlas.density is not None:
+            drawn = list(fitted.sample(name, N_SHOWN, np.random.default_rng(seed + k)).reshape(-1, *shape))
         found.append(
             {
                 "code": picture(profiles[k], low, high),

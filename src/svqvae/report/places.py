@@ -1,16 +1,13 @@
 """The map of samples and codes: principal components of the latents, and UMAP where umap-learn is installed."""
 
 import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from svqvae.report.samples import SampleSet, rows_of
-
-if TYPE_CHECKING:
-    from svqvae.estimator import SVQVAE
+from svqvae.evaluation.beside import Sets
+from svqvae.fitting.fitted import Fitted
 
 # Most samples on the map, and fewest of a class among them.
 MAX_SHOWN, MIN_EACH = 1500, 5
@@ -18,7 +15,7 @@ MAX_SHOWN, MIN_EACH = 1500, 5
 N_NEIGHBORS, MIN_UMAP, N_EPOCHS = 15, 100, 200
 
 
-def summarise_map(model: "SVQVAE", sets: Mapping[str, SampleSet], seed: int) -> dict[str, Any]:
+def summarise_map(fitted: Fitted, sets: Sets, seed: int) -> dict[str, Any]:
     """Place samples and codes on the two first principal components of the latents, and by UMAP.
 
     Of many samples some are drawn, at least five of each class. UMAP lays out samples and codes together.
@@ -31,10 +28,10 @@ def summarise_map(model: "SVQVAE", sets: Mapping[str, SampleSet], seed: int) -> 
         ``codes`` by UMAP, or None where umap-learn is not installed or samples are fewer than a hundred.
     """
     kinds = list(sets)
-    own = np.concatenate([np.searchsorted(model.classes_, part.y) for part in sets.values()])
+    own = np.concatenate([part.y for part in sets.values()])
     kind = np.repeat(np.arange(len(kinds)), [len(part.y) for part in sets.values()])
     chosen = _choose(own, np.random.default_rng(seed))
-    latents = _latents(model, sets, chosen)
+    latents = _latents(fitted, sets, chosen)
     center = latents.mean(0)
     _, strengths, directions = np.linalg.svd(latents - center, full_matrices=False)
     return {
@@ -43,8 +40,8 @@ def summarise_map(model: "SVQVAE", sets: Mapping[str, SampleSet], seed: int) -> 
         "n_samples": len(own),
         "class": own[chosen],
         "set": [kinds[k] for k in kind[chosen]],
-        **_places((latents - center) @ directions[:2].T, (model.codebook_ - center) @ directions[:2].T),
-        "umap": _lay_out(latents, model.codebook_, seed),
+        **_places((latents - center) @ directions[:2].T, (fitted.codebook - center) @ directions[:2].T),
+        "umap": _lay_out(latents, fitted.codebook, seed),
     }
 
 
@@ -52,13 +49,13 @@ def _places(samples: NDArray[np.float64], codes: NDArray[np.float64]) -> dict[st
     return {"x": np.round(samples[:, 0], 4), "y": np.round(samples[:, 1], 4), "codes": np.round(codes, 4)}
 
 
-def _latents(model: "SVQVAE", sets: Mapping[str, SampleSet], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+def _latents(fitted: Fitted, sets: Sets, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the latents of chosen samples, which are counted through all sets."""
     found, start = [], 0
     for part in sets.values():
         own = chosen[(chosen >= start) & (chosen < start + len(part.y))] - start
         if len(own):
-            found.append(model.transform(rows_of(part.X, own)))
+            found.append(fitted.encode(part.rows[own]).numpy())
         start += len(part.y)
     return np.concatenate(found).astype(np.float64)
 

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from svqvae.evaluation.beside import Sets
+from svqvae.fitting.fitted import Fitted
 from svqvae.fitting.run_folder import PACKAGES
+from svqvae.model.recipe import OWN_NETWORKS
+from svqvae.parameters import PARAMETERS
 from svqvae.report.classes import summarise_classes
 from svqvae.report.places import summarise_map
 from svqvae.report.relations import summarise_relations
-from svqvae.report.samples import SampleSet, evidence_of, summarise_accuracy, summarise_simulation
+from svqvae.report.simulation import summarise_simulation
 from svqvae.report.verdict import judge
 from svqvae.wording import plain
-
-if TYPE_CHECKING:
-    from svqvae.estimator import SVQVAE
 
 FORMAT = 1
 # Columns of the history that are no loss terms.
@@ -24,9 +25,10 @@ VALIDATION = "validation_"
 
 
 def summarise(
-    model: "SVQVAE",
+    fitted: Fitted,
     qualities: Mapping[str, Mapping[str, float]],
-    sets: Mapping[str, SampleSet],
+    accuracy: Mapping[str, Any] | None,
+    sets: Sets,
     title: str,
     *,
     progress: Callable[[str], Callable[[int, int], None] | None] = lambda _: None,
@@ -35,12 +37,14 @@ def summarise(
 
     Parameters
     ----------
-    model
-        Fitted.
+    fitted
+        What was learnt.
     qualities
         Figures of `svqvae.evaluation.quality.Quality` by kind of samples, as in `metrics.json`.
+    accuracy
+        What `svqvae.evaluation.beside.compare_beside` found on the samples.
     sets
-        Samples by the same kinds, or none; see `svqvae.report.samples`.
+        Samples by the same kinds, or none.
     title
         Of the page.
     progress
@@ -52,26 +56,24 @@ def summarise(
         ``format``, ``title``, ``run``, ``quality``, ``accuracy``, ``history``, ``relations``, ``classes``, ``map``,
         ``verdict``. What takes samples is None without them.
     """
-    atlas = model.to_atlas()
+    atlas = fitted.atlas
     on_step = progress("samples")
-    steps = 3
-    accuracy = summarise_accuracy(model, sets) if evidence_of(sets) else None
+    steps = 2
+    places = summarise_map(fitted, sets, fitted.seed) if sets else None
     _tell(on_step, 1, steps)
-    places = summarise_map(model, sets, model.seed_) if sets else None
+    simulated = summarise_simulation(fitted, sets, fitted.seed) if sets else [None] * len(atlas.classes)
     _tell(on_step, 2, steps)
-    simulated = summarise_simulation(model, sets, model.seed_) if sets else [None] * len(atlas.classes)
-    _tell(on_step, 3, steps)
-    classes = summarise_classes(atlas, model.health_)
+    classes = summarise_classes(atlas, fitted.health)
     for facts, simulation in zip(classes, simulated, strict=True):
         facts["simulation"] = simulation
     summary = plain(
         {
             "format": FORMAT,
             "title": title,
-            "run": describe_run(model),
+            "run": describe_run(fitted),
             "quality": {kind: dict(figures) for kind, figures in qualities.items()},
             "accuracy": accuracy,
-            "history": describe_history(model.history_),
+            "history": describe_history(fitted.history),
             "relations": summarise_relations(atlas, progress=progress),
             "classes": classes,
             "map": places,
@@ -85,31 +87,34 @@ def _tell(on_step: Callable[[int, int], None] | None, done: int, steps: int) -> 
         on_step(done, steps)
 
 
-def describe_run(model: "SVQVAE") -> dict[str, Any]:
+def describe_run(fitted: Fitted) -> dict[str, Any]:
     """Return what was trained on what: sizes, split, seed, settings, versions, and the command."""
-    data, atlas = model.data_, model.to_atlas()
-    defaults = type(model)().get_params(deep=False)
-    settings = model.get_params(deep=False) | {"random_state": model.seed_}
-    if isinstance(settings["architecture"], tuple):
+    data, atlas, recipe = fitted.origin, fitted.atlas, fitted.recipe.to_dict()
+    resolved = recipe["design"] | recipe["schedule"]
+    defaults = {parameter.name: parameter.default for parameter in PARAMETERS}
+    # What was left to the rules shows as they resolved it.
+    settings = {name: resolved.get(name) if fitted.given[name] is None else fitted.given[name] for name in defaults}
+    if settings["architecture"] == OWN_NETWORKS:
         settings["architecture"] = "networks of one's own"
-    changed = {name: value for name, value in settings.items() if repr(value) != repr(defaults[name])}
+    changed = [name for name, default in defaults.items() if fitted.given[name] != default]
     return {
         "n_samples": data["n_samples"],
         "n_trained": data["n_trained"],
-        "n_held_out": len(model.held_out_),
-        "n_classes": len(model.classes_),
-        "n_features": model.n_features_in_,
-        "sample_shape": list(model.sample_shape_),
-        "n_epochs": model.n_iter_,
-        "seed": model.seed_,
+        "n_held_out": len(fitted.held_out),
+        "n_classes": len(fitted.classes),
+        "n_features": resolved["n_features"],
+        "sample_shape": list(fitted.sample_shape),
+        "n_epochs": fitted.n_iter,
+        "seed": fitted.seed,
         "settings": settings,
-        "changed": sorted(set(changed) - {"random_state", "verbose"}),
+        "changed": sorted(changed),
+        "resolved": sorted(name for name in defaults if fitted.given[name] is None),
         "sha256": data["sha256"],
         "command": data.get("command"),
         "label": data.get("label"),
         "group": data.get("group"),
         "is_imported": "imported" in data,
-        "is_interrupted": "interrupted" in model.history_,
+        "is_interrupted": fitted.is_interrupted,
         "has_counts": bool(atlas.counts.any()),
         "has_spread": atlas.profile_spread is not None,
         "can_simulate": atlas.density is not None,

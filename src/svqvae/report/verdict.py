@@ -182,7 +182,7 @@ def _evidence_doubts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         n_near, n = accuracy["n_near_duplicates"], accuracy["n_samples"]
         if n_near is not None and n_near > MAX_NEAR * n:
             why = f"{n_near:,} of {n:,} held-out samples have a near-duplicate among the training samples."
-            found.append(("Accuracy, for leakage", f"{why} Name what belongs together with `--group`."))
+            found.append(("Accuracy, for leakage", f"{why} Name what belongs together as groups."))
     if summary["run"]["is_interrupted"]:
         found.append(("The whole fit", "Training was interrupted before its end."))
     return found

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from svqvae.fitting.splitting import split_validation
+from svqvae.fitting.reading import split_validation
 
 SIZES = [40, 20, 10, 3, 1]
 Y = np.random.default_rng(0).permutation(np.repeat(np.arange(5), SIZES))

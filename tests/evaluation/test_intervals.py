@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from svqvae.report.numbers import gap_interval, share_interval
+from svqvae.evaluation.intervals import gap_interval, share_interval
 
 
 @pytest.mark.parametrize("n_right, n", [(0, 10), (7, 10), (10, 10), (533, 540)])

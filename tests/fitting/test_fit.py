@@ -17,7 +17,7 @@ def test_whitening_in_advance_trains_the_model_of_whitening_in_each_step(
     planted = plant_classes(4, 12, sizes=(40, 60), between_variance=4.0, within_variance=1.0)
     settings = {"n_epochs": 6, "latent_dim": 5, "hidden": (16,), "random_state": 0, **changes}
     found = SVQVAE(**settings).fit(planted.X, planted.y)
-    monkeypatch.setattr("svqvae.fitting.building.MAX_BYTES", 0)
+    monkeypatch.setattr("svqvae.fitting.fit.MAX_BYTES", 0)
     same = SVQVAE(**settings).fit(planted.X, planted.y)
     np.testing.assert_allclose(found.codebook_, same.codebook_, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found.transform(planted.X), same.transform(planted.X), rtol=1e-3, atol=1e-3)
