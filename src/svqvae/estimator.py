@@ -39,7 +39,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
     code shows what is typical of its class. A new sample belongs to the class of the nearest code.
 
     The default objective is ours; `SVQVAE.published` gives the two models of the paper. Parameters that are None
-    are chosen from the data by the rules in :mod:`svqvae.parameters`.
+    are chosen by the rules in :mod:`svqvae.parameters`.
 
     Parameters
     ----------
@@ -496,7 +496,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         if self.early_stopping is True and not len(parts.held_out):
             raise ValueError(
                 f"`validation_fraction` must hold out at least one sample where early_stopping=True; {fraction:g} of "
-                f"{len(samples)} samples holds out none. Raise it, or use early_stopping=False."
+                f"{len(samples)} samples holds out none. Raise it, or do without early stopping."
             )
         facts = parameters.Facts(
             n_samples=len(samples),

@@ -81,7 +81,7 @@ class Parameter:
     name
         As in `SVQVAE`.
     default
-        None where the value is chosen from the data.
+        None where the rules choose the value.
     help
         What it is, in a few words.
     choices

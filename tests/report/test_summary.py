@@ -44,11 +44,11 @@ def test_the_run_tells_sizes_seed_settings_and_versions(table) -> None:
 
 def test_settings_that_were_left_to_the_rules_show_as_resolved(table) -> None:
     run, recipe = describe_run(table.fitted), table.fitted.recipe
-    left = {name for name, value in table.model.get_params(deep=False).items() if value is None}
+    left = {name for name, value in table.model.get_params(deep=False).items() if value in (None, "auto")}
     assert set(run["resolved"]) == left
     assert run["settings"]["batch_size"] == recipe.schedule.batch_size
     assert run["settings"]["temperature"] == recipe.design.temperature
-    assert run["settings"]["hidden"] == (24,)
+    assert run["settings"]["hidden"] == [24]
     assert None not in run["settings"].values()
 
 

@@ -33,7 +33,7 @@ def print_nearest(nearest: "pd.DataFrame") -> None:
         table.add_row(
             escape(str(name)), escape(str(partner)), f"{distance:.3g}", "" if support != support else f"{support:.2f}"
         )
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    Console(emoji=False, width=None if sys.stdout.isatty() else 100).print(table)
 
 
 def print_annotated(table: "pd.DataFrame", unknown: float, covers: bool) -> None:
@@ -87,14 +87,14 @@ def print_ranking(ranking: "pd.DataFrame") -> None:
         said = "" if name == before else escape(str(name))
         table.add_row(said, escape(str(class_name)), f"{score:.3f}", "" if tau != tau else f"{tau:.1f}")
         before = name
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    Console(emoji=False, width=None if sys.stdout.isatty() else 100).print(table)
 
 
 def say(text: str) -> None:
     """Print a line as it is, however long."""
     from rich.console import Console
 
-    Console(soft_wrap=True, highlight=False).print(text, markup=False)
+    Console(emoji=False, soft_wrap=True, highlight=False).print(text, markup=False)
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def print_verdict(report: "Report") -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console = Console(emoji=False, width=None if sys.stdout.isatty() else 100, highlight=False)
     console.print(Text("Verdict", style="bold"))
     for sentence in report.verdict:
         console.print(Padding(Text(sentence), (0, 0, 0, 2)))
@@ -131,7 +131,7 @@ def print_quality(title: str, quality: "Quality") -> None:
     ]
     for name, ours, baseline, what in rows:
         table.add_row(name, f"{ours:.4f}", f"{baseline:.4f}", what)
-    console = Console(width=None if sys.stdout.isatty() else 100)
+    console = Console(emoji=False, width=None if sys.stdout.isatty() else 100)
     console.print(table)
     console.print("Reconstruction: mean squared error on the scale the model works on; lower is better.", style="dim")
 
@@ -153,7 +153,7 @@ def print_comparison(found: "Comparison", title: str) -> None:
         columns.append([_cell(figures.get(figure), means.get(name) == winner) for name, figures in methods.items()])
     for name, *cells in zip(methods, *columns, strict=True):
         table.add_row(name, *cells)
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(emoji=False, width=None if sys.stdout.isatty() else 120)
     console.print(table)
     console.print(
         "Profile error: mean squared difference to the mean of held-out samples; lower is better.", style="dim"

@@ -8,15 +8,17 @@ from typing import Any
 # What an argument is called below, and the parameters of commands that it may come from, the likelier first.
 ALIASES = {
     "X": ("data", "signatures"),
-    "folder": ("run",),
+    "folder": ("run", "like"),
     "groups": ("group",),
     "n_epochs": ("epochs",),
+    "n_folds": ("folds",),
     "unlabelled_groups": ("group",),
     "validation_fraction": ("hold_out",),
     "y": ("label",),
 }
 _NAME = re.compile(r"`(\w+)`")
-_SETTING = re.compile(r"\b(\w+)=('[^'\n]*'|[\w.-]*\w)")
+# Not within a path or a quoted text.
+_SETTING = re.compile(r"(?<![\w/.'\"\\-])(\w+)=('[^'\n]*'|[\w.-]*\w)")
 
 
 def told_by(command: Any) -> Callable[[str], str]:
@@ -35,7 +37,8 @@ def told_by(command: Any) -> Callable[[str], str]:
     '`--epochs` must be below 9; got 10. Use --epochs 8, or fewer of `DATA`.'
     """
     words = {} if command is None else {parameter.name: _word(parameter) for parameter in command.params}
-    known = dict(words)
+    # Whatever file it is, the sentence names it.
+    known = {"path": "FILE", **words}
     for name, sources in ALIASES.items():
         source = next((source for source in sources if source in words), None)
         if source is not None:

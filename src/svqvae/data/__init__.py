@@ -1,1 +1,1 @@
-"""Data comes in: files to AnnData or arrays. Nothing here loads torch."""
+"""Files and containers to AnnData, arrays and samples, without torch."""

@@ -1,4 +1,4 @@
-"""GCT, the text form of CMap's matrices: genes in lines, samples in columns, metadata above and to the left."""
+"""GCT, the text format of CMap's matrices: genes in rows, samples in columns, metadata above and on the left."""
 
 import gzip
 import re
@@ -34,12 +34,12 @@ _N_TITLE_LINES = 3
 
 @dataclass(frozen=True)
 class TextContents(Contents):
-    """What a GCT file says before its first number, and where that stands.
+    """Ids and metadata of a GCT file, and where its matrix begins.
 
     Attributes
     ----------
-    n_left : the number of cells that stand before the first number of a line
-    n_top : the number of lines that stand before the first gene
+    n_left : number of cells before the first number of a line
+    n_top : number of lines before the first gene
     """
 
     n_left: int
@@ -47,18 +47,18 @@ class TextContents(Contents):
 
 
 def read_contents(path: Path) -> TextContents:
-    """Read ids and metadata, and check that every line has the cells that the header promises.
+    """Read ids and metadata, and check that every line has the number of cells that line 2 states.
 
-    Quotes and apostrophes are text like any other.
+    Quotes and apostrophes are ordinary characters.
 
     Parameters
     ----------
-    path : GCT 1.2 or 1.3; packed where the name ends in .gz
+    path : GCT 1.2 or 1.3, compressed if its name ends in .gz
 
     Raises
     ------
     ValueError
-        The version, the counts, an id or a line does not fit; the message says which.
+        The version, the counts, an id or a line is wrong; the message says which.
     """
     with closing(_lines(path)) as lines:
         version, counts = _read_counts(lines, path)
@@ -92,18 +92,23 @@ def read_contents(path: Path) -> TextContents:
 def read_matrix(
     path: Path, contents: TextContents, genes: npt.NDArray[np.int64], samples: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Read the numbers of some genes and samples.
+    """Read the matrix of some genes and samples.
 
     Parameters
     ----------
     path : the file
-    contents : what `read_contents` found in it
-    genes : (n_genes,), positions
-    samples : (n_samples,), positions
+    contents : what `read_contents` returned for it
+    genes : positions of genes, (n_genes,)
+    samples : positions of samples, (n_samples,)
 
     Returns
     -------
     (n_samples, n_genes)
+
+    Raises
+    ------
+    ValueError
+        A cell is not a number, or one that is too large for float32.
     """
     X = np.empty((len(samples), len(genes)), dtype=np.float32)
     places = {int(gene): place for place, gene in enumerate(genes)}
@@ -122,7 +127,7 @@ def read_matrix(
 def write_matrix(
     file: IO[bytes], var: pd.DataFrame, obs: pd.DataFrame, gene_blocks: Iterator[npt.NDArray[np.float32]]
 ) -> None:
-    """Write GCT 1.3, with as many digits as bring back every bit.
+    """Write GCT 1.3, with enough digits to read back the same bits.
 
     Parameters
     ----------
@@ -134,7 +139,7 @@ def write_matrix(
     Raises
     ------
     ValueError
-        An id, a name or a text has a tab or a line break.
+        An id, a name or a text value has a tab or a line break, or ids or names are not unique.
     """
     genes, row_names = require_plain_names(var, "var", "\t\n\r")
     samples, column_names = require_plain_names(obs, "obs", "\t\n\r")
@@ -168,7 +173,7 @@ def _lines(path: Path) -> Generator[str, None, None]:
             if not line.strip():
                 n_blank += 1
                 continue
-            # Blank lines count only where something follows; those at the end are no lines of the table.
+            # Blank lines at the end of the file are not part of the table; those before other lines are.
             yield from [""] * n_blank
             n_blank = 0
             yield line
@@ -215,7 +220,7 @@ def _count_column_rows(left: list[list[str]], n_genes: int, n_column: int, path:
         return n_column
     filled = [all(is_missing(cell.strip()) for cell in cells[1:]) for cells in left[:2]]
     if n_column > 1 and len(left) == n_genes + 1 and left and len(left[0]) > 1 and filled == [True, False]:
-        # Some versions of cmapR count all rows of column metadata but write only the first.
+        # Some versions of cmapR count all rows of column metadata in line 2 but write only the first.
         warnings.warn(
             f"{path} has 1 row of column metadata where line 2 counts {n_column}, as some versions of cmapR write it. "
             "The others are lost; the matrix is whole.",

@@ -1,4 +1,4 @@
-"""The door for CMap's matrices: GCTX (HDF5) and GCT (text) to AnnData and back, whole, in parts or in blocks."""
+"""Read and write CMap's matrices, GCTX (HDF5) and GCT (text), as AnnData: whole, in part or in blocks."""
 
 import os
 import tempfile
@@ -16,36 +16,36 @@ from svqvae.data.metadata import Contents, pick
 if TYPE_CHECKING:
     import anndata
 
-# Bytes of float32 that are written at a time.
+# Bytes of float32 that are written at a time: a guard for memory, 8 MiB.
 _BLOCK = 1 << 23
 
 
 def read(
     path: Path | str, rows: Iterable[Any] | None = None, columns: Iterable[Any] | None = None
 ) -> "anndata.AnnData":
-    """Read a GCTX or GCT file; its rows, the genes, become variables and its columns, the samples, observations.
+    """Read a GCTX or GCT file: its rows, the genes, become variables, and its columns, the samples, observations.
 
-    Metadata keep the types that they have in GCTX. In GCT, columns of numbers become int64, or float64 where a number
-    is not whole or is missing, columns of True and False become booleans, and all else is text. CMap's marker for
-    missing values, -666, becomes NaN or None, as do empty text and, in GCT, NA. Text is stripped. The matrix is taken
-    as it is, and its numbers become float32.
+    Metadata of GCTX keep their types. In GCT, columns of numbers become int64, or float64 if a number is fractional or
+    missing; columns of True and False become booleans; all others are text. CMap's marker for missing values, -666, and
+    empty text become NaN or None, in GCT also NA. Text is stripped. The matrix becomes float32 and is not changed
+    otherwise.
 
     Parameters
     ----------
-    path : a file .gctx, .gct or .gct.gz
-    rows : ids of genes as text, or their positions as integers; all where None
-    columns : ids of samples as text, or their positions as integers; all where None
+    path : .gctx, .gct or .gct.gz
+    rows : ids of genes as text, or positions as integers; None reads all
+    columns : ids of samples as text, or positions as integers; None reads all
 
     Returns
     -------
-    X : (n_samples, n_genes), float32, samples and genes in the order asked
+    AnnData of (n_samples, n_genes), float32, samples and genes in the order of `columns` and `rows`
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is damaged or contradicts itself, or does not hold what was asked for: see the message.
+        The file is damaged or inconsistent, or lacks a gene or sample that was asked for; the message says which.
 
     Examples
     --------
@@ -66,11 +66,11 @@ def read(
 
 
 def read_metadata(path: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read what a file says about its genes and samples, and no number of its matrix.
+    """Read the metadata of genes and samples without the matrix.
 
     Parameters
     ----------
-    path : a file .gctx, .gct or .gct.gz
+    path : .gctx, .gct or .gct.gz
 
     Returns
     -------
@@ -82,7 +82,7 @@ def read_metadata(path: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is damaged or contradicts itself: see the message.
+        The file is damaged or inconsistent; the message says where.
 
     Examples
     --------
@@ -106,25 +106,25 @@ def iter_blocks(
 ) -> Iterator["anndata.AnnData"]:
     """Read a file larger than memory in blocks of samples.
 
-    Of a GCTX file, memory holds the metadata, one block and about 16 MiB, or two chunks of the file where those are
-    larger. Each chunk that a block needs is read once for that block, so ask for samples in the file's order where that
-    is possible. A GCT file has its samples in columns and is read whole.
+    For a GCTX file, memory holds the metadata, one block, and about 16 MiB or two chunks of the file if these are
+    larger. Each block reads every chunk that it needs once, so samples in the order of the file are fastest. A GCT file
+    has its samples in columns and is read whole.
 
     Parameters
     ----------
-    path : a file .gctx, .gct or .gct.gz
+    path : .gctx, .gct or .gct.gz
     rows : as in `read`
     columns : as in `read`
-    max_samples : the number of samples in each block but the last
+    max_samples : number of samples in each block but the last
 
     Yields
     ------
-    AnnData of (n_samples_in_block, n_genes), which one after another are what `read` returns
+    AnnData of (n_samples_in_block, n_genes), together what `read` returns
 
     Raises
     ------
-    ValueError
-        As `read`, at the call; a damaged matrix is found when its block is read.
+    FileNotFoundError, ValueError
+        As in `read`, at the call; but damage in the matrix is found when its block is read.
 
     Examples
     --------
@@ -145,24 +145,24 @@ def iter_blocks(
 
 
 def write(adata: "anndata.AnnData", path: Path | str) -> None:
-    r"""Write AnnData as GCTX 1.0 or GCT 1.3, by the suffix, whole or not at all.
+    r"""Write AnnData as GCTX 1.0 or GCT 1.3, depending on the suffix, whole or not at all.
 
-    Numbers of the matrix become float32, and what is sparse becomes dense; layers, embeddings and the like are not
-    written. Of the metadata, booleans, integers and floats keep their types in GCTX, integers with missing values
-    become floats, and categories and all else become text. Missing text becomes -666, and so do missing numbers in GCT.
-    The GCTX layout is that of cmapR and cmapPy: samples by genes, chunks of 1 MiB, the matrix not compressed.
+    The matrix becomes dense float32; layers, embeddings and the like are not written. Metadata in GCTX: booleans,
+    integers and floats keep their types, integers with missing values become floats, all others text. Missing text
+    becomes -666, in GCT also missing numbers. The GCTX layout is that of cmapR and cmapPy: samples by genes, chunks of
+    1 MiB, no compression of the matrix.
 
     Parameters
     ----------
     adata : (n_samples, n_genes)
-    path : a file .gctx or .gct, in a folder that exists
+    path : .gctx or .gct, in an existing folder
 
     Raises
     ------
     FileNotFoundError
-        There is no such folder.
+        The folder does not exist.
     ValueError
-        The suffix is another, ids are not unique, or the data have no place in such a file: see the message.
+        The suffix is wrong, ids are not unique, or the format cannot hold the data; the message says which.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Gene sets: .gmt files, with the sets up and down of one query joined."""
+"""Gene sets from .gmt files, with sets up and down combined into one query."""
 
 import re
 from pathlib import Path
@@ -13,10 +13,10 @@ _DIRECTION = re.compile(r"(?P<name>.*\S)[ _.-]+(?P<direction>up|down|dn)", re.IG
 
 
 def read_gene_sets(path: Path | str) -> dict[str, UpDown]:
-    r"""Read the gene sets of a .gmt file: one a line, a name, a description and genes, with tabs between.
+    r"""Read the gene sets of a .gmt file: one per line, with name, description and genes separated by tabs.
 
-    Two sets whose names differ only in "up" and "down" (or "dn") at their ends make one query of what comes before it.
-    A set without a partner is a query under its own name; its genes are up, or down where its name ends so.
+    Two sets whose names are the same but for "up" and "down" (or "dn") at the end make one query, named without these.
+    A set without a partner is a query under its own name; its genes are up, unless its name ends in "down" or "dn".
 
     Parameters
     ----------
@@ -24,14 +24,14 @@ def read_gene_sets(path: Path | str) -> dict[str, UpDown]:
 
     Returns
     -------
-    the genes up and the genes down of each query, by its name, in the order of the file
+    dict of the genes up and the genes down of each query, by name, in the order of the file
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        A line has no genes, or a name stands twice.
+        The file is empty, a line has no genes, or a name is used twice.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""GCTX, the HDF5 form of CMap's matrices: samples by genes, read chunk by chunk."""
+"""GCTX, the HDF5 format of CMap's matrices: samples by genes, read chunk by chunk."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,14 +25,14 @@ from svqvae.wording import list_some
 
 _VERSION = "GCTX1.0"
 _MATRIX, _ROW, _COLUMN = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
-# Bytes that are read at a time, where chunks are not larger.
+# Bytes that are read at a time: a guard for memory, 8 MiB, or one chunk if that is larger.
 _TILE = 1 << 23
-# The chunks that cmapR makes: up to 1,000 genes, and as many samples as fit 1 MiB of float32.
+# Chunks as cmapR writes them: up to 1,000 genes, and as many samples as fit into 1 MiB of float32.
 _CHUNK_GENES, _CHUNK_NUMBERS = 1000, 1 << 18
 
 
 def read_contents(path: Path) -> Contents:
-    """Read ids and metadata, and check that they fit the shape of the matrix.
+    """Read ids and metadata, and check that they match the shape of the matrix.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def read_contents(path: Path) -> Contents:
     Raises
     ------
     ValueError
-        It is another format or version, or a part is missing, damaged or of another length.
+        The file has another format or version, or a part of it is missing, damaged or of the wrong length.
     """
     with _opened(path) as file:
         var = _read_group(file, _ROW, "gene", path)
@@ -62,18 +62,23 @@ def read_blocks(
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Read the matrix block by block.
 
-    A block is read in tiles of whole chunks, each once and from the first to the last number that it needs of them, so
-    that memory holds one block, one tile and what is picked of it: a tile is 8 MiB, or one chunk where that is larger.
+    A block is read in tiles of whole chunks, each of which is read once. Memory holds one block, one tile and the part
+    of it that is needed; a tile has 8 MiB, or is one chunk if that is larger.
 
     Parameters
     ----------
     path : the file
-    genes : (n_genes,), positions in any order
-    blocks : positions of samples, in any order
+    genes : positions of genes in any order, (n_genes,)
+    blocks : positions of the samples of each block in any order, (n_samples_in_block,)
 
     Yields
     ------
     (n_samples_in_block, n_genes)
+
+    Raises
+    ------
+    ValueError
+        The matrix is missing or damaged.
     """
     with _opened(path) as file:
         dataset = _matrix_of(file, path)
@@ -82,10 +87,10 @@ def read_blocks(
 
 
 def open_matrix(path: Path) -> Any:
-    """Return the matrix, samples by genes, as an open data set of which a few rows are read without their chunk."""
+    """Open the matrix, (n_samples, n_genes), as an HDF5 data set whose rows are read without their whole chunk."""
     with _opened(path) as file:
         _matrix_of(file, path)
-    # A cache would read whole chunks, which are not packed and need not be.
+    # With a cache, HDF5 would read whole chunks, which are not compressed and need not be read whole.
     return h5py.File(path, "r", rdcc_nbytes=0)[_MATRIX]
 
 
@@ -101,7 +106,7 @@ def write_matrix(
     Parameters
     ----------
     path : the file, overwritten
-    source : the name that the file gives itself
+    source : file name to store in the attribute "src"
     var : (n_genes, n_row_columns)
     obs : (n_samples, n_column_columns)
     sample_blocks : arrays (n_samples_in_block, n_genes), in the order of `obs`
@@ -199,7 +204,7 @@ def _read_block(
 
 
 def _tiles(positions: npt.NDArray[np.int64], chunk: int, n_chunks: int) -> list[slice]:
-    """Cut sorted positions where a chunk between two of them is not needed, and so that none spans more chunks."""
+    """Cut sorted positions into slices that skip unneeded chunks and span at most `n_chunks` chunks."""
     chunks = positions // chunk
     run = np.concatenate([[0], np.cumsum(np.diff(chunks) > 1)])
     tile = np.stack([run, chunks // n_chunks])
@@ -208,7 +213,7 @@ def _tiles(positions: npt.NDArray[np.int64], chunk: int, n_chunks: int) -> list[
 
 
 def _index(rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> tuple[Any, ...]:
-    # Slices, wherever positions follow on one another, are many times faster than lists of positions.
+    # Slices are many times faster than lists of positions.
     down, across = (slice(int(p[0]), int(p[-1]) + 1) if (np.diff(p) == 1).all() else p for p in (rows, columns))
     return (down, across) if isinstance(down, slice) or isinstance(across, slice) else np.ix_(down, across)
 
@@ -228,7 +233,7 @@ def _write_texts(group: Any, name: str, texts: list[str], what: str) -> None:
     bad = [text for text in texts if "\0" in text]
     if bad:
         raise ValueError(f"`adata.{what}` must have no zero bytes in {name!r}; got {list_some(bad)}. Remove them.")
-    # Text of one width, as cmapR and cmapPy write it.
+    # Fixed-width text, as cmapR and cmapPy write it.
     encoded = [text.encode() for text in texts]
     width = max(1, *map(len, encoded))
     dtype = h5py.string_dtype("ascii" if all(map(str.isascii, texts)) else "utf-8", width)

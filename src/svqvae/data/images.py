@@ -1,4 +1,4 @@
-"""Images as numbers: IDX files, the format of MNIST, and scikit-learn's digits."""
+"""Images as arrays: IDX files, the format of MNIST, and scikit-learn's digits."""
 
 import gzip
 import http.client
@@ -23,7 +23,7 @@ _N_MNIST_TRAIN = 60_000
 def read_idx(path: Path | str) -> npt.NDArray[Any]:
     """Read one IDX file, plain or gzipped.
 
-    Whether the file is compressed is told by its first bytes, so a wrong suffix does no harm.
+    Compression is recognised by the first bytes, whatever the suffix.
 
     Parameters
     ----------
@@ -31,14 +31,14 @@ def read_idx(path: Path | str) -> npt.NDArray[Any]:
 
     Returns
     -------
-    array of the shape that the file's header gives, in this computer's byte order
+    array of the shape in the file's header, in native byte order
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is empty, foreign, cut short, too long, or a gzip file that does not unpack.
+        The file is empty, truncated, too long, not an IDX file, or a damaged gzip file.
 
     References
     ----------
@@ -107,11 +107,10 @@ def _idx_header(content: bytes, path: Path) -> tuple[np.dtype[Any], tuple[int, .
 
 
 def read_image_folder(path: Path | str) -> "anndata.AnnData":
-    """Read a folder of IDX files, or one file of images with the labels beside it, as flat rows.
+    """Read images as flat rows from a folder of IDX files, or from one file with its labels beside it.
 
-    In a folder the training pair (``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``) is taken where there is
-    one, else the only file of images. Both spellings that occur, ``-idx3-`` and ``.idx3-``, are known, also with
-    ``.gz``.
+    Of a folder, the training pair (``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``) is read if there is
+    one, otherwise the only file of images. Names may have ``-idx3-`` or ``.idx3-``, and may end in ``.gz``.
 
     Parameters
     ----------
@@ -119,8 +118,9 @@ def read_image_folder(path: Path | str) -> "anndata.AnnData":
 
     Returns
     -------
-    X : (n_images, height * width), the type of the file, usually uint8
-    obs["label"] : (n_images,), categories of text, where there are labels
+    AnnData with
+    X : (n_images, height * width), in the type of the file, usually uint8
+    obs["label"] : (n_images,), categories of text, if there are labels
     uns["image_shape"] : [height, width]
 
     Raises
@@ -128,7 +128,7 @@ def read_image_folder(path: Path | str) -> "anndata.AnnData":
     FileNotFoundError
         There is no such file or folder.
     ValueError
-        The folder has no file of images, or several; labels and images differ in number; a file is damaged.
+        The folder has no file of images, or several; the numbers of labels and images differ; a file is damaged.
 
     Examples
     --------
@@ -183,7 +183,7 @@ def _files_of_folder(folder: Path) -> tuple[Path, Path | None]:
 
 
 def _without_packed_copies(files: list[Path]) -> list[Path]:
-    # Unpacking with `gunzip --keep` leaves the same data twice, which is no ambiguity.
+    # `gunzip --keep` leaves the same file twice, compressed and not, of which either will do.
     present = set(files)
     return [file for file in files if file.suffix != ".gz" or file.with_suffix("") not in present]
 
@@ -224,11 +224,11 @@ def _image_annotated(images: npt.NDArray[Any], labels: npt.NDArray[Any] | None) 
 
 
 def digits() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Return scikit-learn's handwritten digits, which need no download.
+    """Load scikit-learn's handwritten digits, which need no download.
 
     Returns
     -------
-    X : (1797, 8, 8), ink from 0 to 16
+    X : (1797, 8, 8), intensities from 0 to 16
     y : (1797,), the digit
 
     Examples
@@ -244,11 +244,11 @@ def digits() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
 
 
 def fetch_mnist() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Download MNIST from OpenML, or take it from scikit-learn's cache, in its canonical split.
+    """Load MNIST in its canonical split, from OpenML or scikit-learn's cache.
 
     Returns
     -------
-    X_train : (60000, 28, 28), ink from 0 to 255
+    X_train : (60000, 28, 28), intensities from 0 to 255
     y_train : (60000,), the digit
     X_test : (10000, 28, 28)
     y_test : (10000,)
@@ -256,7 +256,7 @@ def fetch_mnist() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDA
     Raises
     ------
     OSError
-        OpenML cannot be reached.
+        MNIST is not in the cache, and OpenML cannot be reached.
 
     Examples
     --------

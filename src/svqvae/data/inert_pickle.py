@@ -1,9 +1,9 @@
-"""Pickles that hold a network, read without unpickling: nothing that they name is ever run.
+"""Read a network from a pickle without unpickling: nothing that the pickle names is run.
 
-Unpickling calls whatever a file names, which is how a file takes over a computer. Here, `pickletools.genops` lists the
-instructions, which only reads, and the few that a saved network needs act on a stack of texts, numbers, lists, dicts
-and the four inert kinds of record below. A name in the file is text to compare with the names listed here; it never
-leads to an import, an attribute or a call.
+Unpickling calls whatever a file names, so that a malicious file can take over a computer. Here `pickletools.genops`
+only lists the instructions, and the few that a saved network needs act on a stack of text, numbers, lists, dicts and
+the four inert records below. A name in the file is only compared, as text, with the names listed here; it never leads
+to an import, an attribute access or a call.
 """
 
 import io
@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Classes of layers that may be created, as a pickle names them.
 MODULES = {
     f"torch.nn.modules.{name}"
     for name in ("container Sequential", "linear Linear", "activation Tanh", "sparse Embedding")
 }
-# What a call of each name stands for; older and newer names of the same.
+# Functions that may be called, by what their result is replaced with; the list has older and newer names.
 CALLS = {
     "collections OrderedDict": "dict",
     "__builtin__ set": "nothing",
@@ -36,14 +37,14 @@ STORAGE = "torch FloatStorage"
 
 @dataclass(frozen=True, eq=False)
 class Name:
-    """A name that the file may hold, as text: module, blank, attribute."""
+    """A permitted name as text: module, space, attribute."""
 
     text: str
 
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """A row of float32 values that follows the pickles: its name and their number."""
+    """A one-dimensional array of float32 values after the pickles: its name and its number of values."""
 
     key: str
     length: int
@@ -51,7 +52,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A tensor that lies in one piece, row by row, in a storage."""
+    """A contiguous tensor in row-major order: its storage, first value and shape."""
 
     key: str
     start: int
@@ -60,16 +61,16 @@ class Tensor:
 
 @dataclass(eq=False)
 class Module:
-    """A layer or a sequence of layers: the last word of its class's name, and its attributes.
+    """A layer or a sequence of layers.
 
     Attributes
     ----------
     kind
-        "Sequential", "Linear", "Tanh" or "Embedding".
+        Name of its class: "Sequential", "Linear", "Tanh" or "Embedding".
     state
-        What the file says of it, by name.
+        Its attributes in the file, by name.
     tensors
-        Its own parameters by name.
+        Its own parameters, by name.
     children
         The layers within it, in order.
     """
@@ -81,19 +82,19 @@ class Module:
 
 
 def read_value(stream: io.BytesIO, lengths: dict[str, int]) -> Any:
-    r"""Return what the pickle at the stream's place holds; the stream is left behind it.
+    r"""Read one pickle at the position of a stream, which is left at its end.
 
     Parameters
     ----------
     stream
-        Of the file's bytes.
+        The bytes of the file.
     lengths
-        Number of values of each storage, by its name; those that the pickle refers to are added.
+        Number of values of each storage, by its name; storages that the pickle refers to are added in place.
 
     Raises
     ------
     ValueError
-        Where the pickle is damaged, or holds an instruction or a name that is not listed here.
+        The pickle is damaged, or has an instruction or a name that is not listed here.
 
     Examples
     --------
@@ -116,7 +117,7 @@ def read_value(stream: io.BytesIO, lengths: dict[str, int]) -> Any:
 
 
 class _Stack:
-    """The stack that the instructions of one pickle act on. It holds inert values only, and calls nothing of theirs."""
+    """The stack on which the instructions of one pickle act. It holds inert values only and never calls them."""
 
     def __init__(self, lengths: dict[str, int]) -> None:
         self.lengths = lengths
@@ -130,7 +131,7 @@ class _Stack:
         return self.values[0]
 
     def act(self, name: str, argument: Any) -> None:
-        """Carry out one instruction; one that is not listed is refused."""
+        """Carry out one instruction; refuse any that is not listed."""
         if name in LITERALS:
             self.values.append(argument)
         elif name in CONSTANTS:
@@ -151,7 +152,7 @@ class _Stack:
             raise ValueError(f"the instruction {name} stands, which a network has no use for")
 
     def pop(self, n: int) -> tuple[Any, ...]:
-        """Take the last n values off."""
+        """Remove and return the last n values."""
         if len(self.values) - (self.marks[-1] if self.marks else 0) < n:
             raise ValueError("an instruction lacks its values")
         taken = tuple(self.values[len(self.values) - n :])
@@ -159,7 +160,7 @@ class _Stack:
         return taken
 
     def pop_to_mark(self) -> tuple[Any, ...]:
-        """Take the values since the last mark off, and the mark."""
+        """Remove the last mark, and remove and return the values after it."""
         if not self.marks:
             raise ValueError("an instruction lacks its mark")
         taken = self.pop(len(self.values) - self.marks[-1])
@@ -186,7 +187,7 @@ class _Stack:
         self.values.append(module)
 
     def call(self) -> None:
-        """Put what a call would give, for the few names whose meaning is known here."""
+        """Push the inert result of a call of one of `CALLS`."""
         name, arguments = self.pop(2)
         meaning = CALLS.get(name.text) if isinstance(name, Name) else None
         if meaning is None or not isinstance(arguments, tuple):
@@ -203,7 +204,7 @@ class _Stack:
             self.values.append(None)
 
     def look_up(self) -> None:
-        """Put what a persistent identifier stands for: a class with its source, which is dropped, or a storage."""
+        """Push what a persistent identifier refers to: the class of a layer, without its source code, or a storage."""
         (identifier,) = self.pop(1)
         match identifier:
             case ("module", Name() as kind, _, _):
@@ -254,7 +255,7 @@ def _check_name(text: str) -> Name:
 
 
 def _pairs(items: Any) -> dict[str, Any]:
-    """Return pairs as a dict, whose keys must be text: those of other kinds could be slow to compare."""
+    """Return pairs as a dict, whose keys must be text, since others could be made slow to compare."""
     pairs: list[tuple[Any, ...]] = [()]
     if isinstance(items, list):
         pairs = [tuple(item) if isinstance(item, list | tuple) else () for item in items]
@@ -264,7 +265,7 @@ def _pairs(items: Any) -> dict[str, Any]:
 
 
 def _tensor(arguments: tuple[Any, ...]) -> Tensor:
-    """Return the tensor that PyTorch's rebuilders would make: storage, start, shape and steps come first."""
+    """Return the tensor that PyTorch would rebuild from a storage, a start, a shape and strides."""
     match arguments[:4]:
         case (Storage(key=key, length=length), int(start), tuple(shape), tuple(steps)):
             pass
@@ -282,7 +283,7 @@ def _tensor(arguments: tuple[Any, ...]) -> Tensor:
 
 
 def show(value: Any) -> str:
-    """Return a value as a message can hold it: never more than its kind where it could be large."""
+    """Return a short description of a value for messages: of what could be large, just its type."""
     if isinstance(value, Name):
         return ".".join(value.text.split(" "))
     return repr(value) if isinstance(value, int) and abs(value) < 10**9 else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""L1000 signatures and the perturbagen classes of their compounds: CMap's files to AnnData."""
+"""L1000 signatures with the perturbagen classes of their compounds, from CMap's files to AnnData."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from svqvae.wording import closest, list_some
 if TYPE_CHECKING:
     import anndata
 
-# z-scores are clipped as those of CMap's own level 5 are.
+# z-scores are clipped to ±10, as CMap's own level 5 is.
 LIMIT = 10.0
-# Signatures read at a time.
+# Signatures read at a time: a guard for memory, 16 MB with 978 genes.
 N_ROWS = 4096
-# The share of the landmark genes that the files must have in common.
+# Least share of the landmark genes that all files must have; chosen by hand.
 LEAST_GENES = 0.5
-# Called with the signatures read, and their number in all.
+# Called with the number of signatures that are read, and of all.
 OnRead = Callable[[int, int], None]
 
 
@@ -37,14 +37,14 @@ class Selection:
     Attributes
     ----------
     cells
-        Cell lines; none for all.
+        Cell lines; if empty, all.
     exclude
         Compounds to leave out, by ``pert_iname`` or ``pert_id``.
     multiple
-        What becomes of a compound of several classes: "drop" it, take the "first" class in the order of the table, or
-        "duplicate" its signatures, one for each class.
+        What to do with a compound of several classes: "drop" it, take its "first" class in the table, or "duplicate"
+        its signatures, once for each class.
     min_per_class, min_compounds
-        Signatures and compounds that a class must have.
+        Least number of signatures and of compounds of a class.
     """
 
     cells: Sequence[str] = ()
@@ -60,8 +60,8 @@ def landmark_genes() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Index: Entrez id as text. ``symbol``, as of 2017, unique; ``probe``, the Affymetrix probe set that names the
-        gene in older files.
+        Indexed by Entrez id as text. ``symbol``: unique gene symbol, as of 2017; ``probe``: Affymetrix probe set, which
+        names the gene in older files.
 
     Examples
     --------
@@ -83,41 +83,41 @@ def read_signatures(
     with_unlabelled: bool = False,
     on_read: OnRead | None = None,
 ) -> tuple["anndata.AnnData", list[str]]:
-    """Read the signatures of compounds with a perturbagen class.
+    """Read the signatures of compounds that have a perturbagen class.
 
-    Files may be of level 4 or 5, hold all genes or the landmark genes, each in an order of its own: genes are aligned
-    by Entrez id, which are the row ids or the row column ``pr_gene_id``, or by probe set. Of files larger than memory
-    only what is selected is read. Control wells (``pert_type`` ctl...) are left out.
+    Files may be of level 4 or 5 and have all genes or the landmark genes, each file in its own order: genes are matched
+    by Entrez id, from the row ids or the row metadata ``pr_gene_id``, or by probe set. Only selected signatures and
+    genes are read. Control wells, whose ``pert_type`` starts with "ctl", are left out.
 
     Parameters
     ----------
     paths
-        GCTX or GCT files, z-scores.
+        GCTX or GCT files of z-scores.
     sig_info
-        Text table, one row a signature: ``sig_id``, ``pert_id``, ``pert_iname``, ``pert_type``, ``cell_id`` and more;
-        the column names of LINCS 2020 and of GEO's tables of single wells are understood.
+        Text table with a row per signature: ``sig_id``, ``pert_id``, ``pert_iname``, ``pert_type``, ``cell_id`` and
+        more. The column names of LINCS 2020 and of GEO's tables of single wells are recognised.
     pcl
-        Classes of the compounds, see `svqvae.data.pcl.read_pcl`.
+        Table of the classes of compounds, see `svqvae.data.pcl.read_pcl`.
     gene_info
-        Text table of genes, whose landmark genes are taken; None takes `landmark_genes`.
+        Text table of genes, from which the landmark genes are taken; None takes `landmark_genes`.
     selection
-        None takes `Selection()`.
+        Signatures to take; None takes `Selection()`.
     with_unlabelled
-        Whether to read, besides, the signatures that are left out for their class alone: that of their compound is not
-        known, or one of several, or too small. Their ``pcl`` is missing.
+        Whether to add signatures that are left out only because their compound has no class, several classes, or one
+        that is too small. Their ``pcl`` is missing.
     on_read
         Called after each block of signatures.
 
     Returns
     -------
-    adata : (n_signatures, n_genes), float32, z-scores clipped to [-10, 10]. obs: all columns of `sig_info`, with
-        _ for / in their names, and ``pcl``; var: symbols, and ``pr_gene_id``.
-    told : what was taken, left out and changed, in sentences with numbers
+    adata : (n_signatures, n_genes), float32, z-scores clipped to [-10, 10]. obs: ``pcl`` and all columns of `sig_info`,
+        with _ for / in their names; var: gene symbols as index, and ``pr_gene_id``.
+    told : sentences that say, with numbers, what was taken, left out and changed
 
     Raises
     ------
     FileNotFoundError, ValueError
-        A file is missing, damaged or does not fit the others, or nothing is left: see the message.
+        A file is missing, damaged or does not match the others, or no signature is left; the message says which.
 
     Examples
     --------
@@ -153,14 +153,18 @@ def read_signatures(
 
 
 def rename_genes(adata: "anndata.AnnData", wanted: Iterable[str]) -> "anndata.AnnData":
-    """Return the data with landmark genes called as asked, where its features are Entrez ids, probe sets or symbols.
+    """Rename landmark genes from Entrez ids, probe sets or symbols to the naming of other features.
 
-    Data whose names fit already, or not better under any other naming, come back as they are.
+    Data are returned unchanged if no other naming matches more of the wanted names.
 
     Parameters
     ----------
     adata : (n, n_genes)
     wanted : names of features, such as those of a fitted model
+
+    Returns
+    -------
+    AnnData of (n, n_genes)
     """
     seen, target = pd.Index(adata.var_names.astype(str)), set(map(str, wanted))
     table = landmark_genes().reset_index()
@@ -192,7 +196,7 @@ def _check(paths: Sequence[Path | str], selection: Selection) -> None:
 def _find_signatures(
     ids: Sequence["pd.Index[str]"], facts: pd.DataFrame, told: list[str], sig_info: Path | str
 ) -> pd.DataFrame:
-    """Return file and column of each signature that is known, by id, in the order of the files."""
+    """Return the file and the column of each signature that is in sig_info, by id, in the order of the files."""
     places = pd.concat(
         [pd.DataFrame({"file": k, "column": np.arange(len(own))}, index=own) for k, own in enumerate(ids)]
     )
@@ -213,7 +217,7 @@ def _find_signatures(
 
 
 def _select(chosen: pd.DataFrame, selection: Selection, told: list[str]) -> pd.DataFrame:
-    """Return the signatures of compounds, of the asked cell lines, without the excluded compounds."""
+    """Return the signatures without control wells, other cell lines and excluded compounds."""
     is_control = chosen["pert_type"].fillna("").str.lower().str.startswith("ctl")
     told.append(f"{is_control.sum()} control wells left out.")
     chosen = chosen[~is_control.to_numpy()]
@@ -243,7 +247,7 @@ def _select(chosen: pd.DataFrame, selection: Selection, told: list[str]) -> pd.D
 
 
 def _drop_small(chosen: pd.DataFrame, selection: Selection, told: list[str]) -> pd.DataFrame:
-    """Return the signatures of classes that are large enough."""
+    """Return the signatures of classes with enough signatures and compounds."""
     own = chosen.groupby(PCL)["pert_id"]
     is_large = (own.size() >= selection.min_per_class) & (own.nunique() >= selection.min_compounds)
     kept = chosen[chosen[PCL].isin(is_large.index[is_large])]
@@ -262,7 +266,7 @@ def _require_some(chosen: pd.DataFrame, told: list[str]) -> None:
 
 
 def _storable(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Return the facts as .h5ad can hold them: text that is missing throughout as NaN, no slashes in names."""
+    """Return the metadata as .h5ad can hold them: columns without any value as NaN, no slashes in names."""
     empty = [name for name in chosen if chosen[name].isna().all()]
     return chosen.astype(dict.fromkeys(empty, np.float64)).rename(columns=lambda name: name.replace("/", "_"))
 
@@ -270,7 +274,7 @@ def _storable(chosen: pd.DataFrame) -> pd.DataFrame:
 def _find_genes(
     variables: Sequence[pd.DataFrame], paths: Sequence[Path | str], genes: pd.DataFrame, told: list[str]
 ) -> tuple[list[npt.NDArray[np.int64]], pd.DataFrame]:
-    """Return where the genes that all files have stand in each, and those genes."""
+    """Return the rows, in each file, of the genes that all files have, and those genes."""
     found = [_rows_by_gene(var, genes) for var in variables]
     shared = [gene for gene in genes.index if all(gene in rows for rows in found)]
     if len(shared) < LEAST_GENES * len(genes):
@@ -285,7 +289,7 @@ def _find_genes(
 
 
 def _rows_by_gene(var: pd.DataFrame, genes: pd.DataFrame) -> dict[str, int]:
-    """Return the row of each gene of a file by Entrez id: whichever of its names says most of them."""
+    """Return the row of each gene of a file by Entrez id, from whichever of its names matches most genes."""
     namings = [pd.Series(var.index.astype(str))]
     if "pr_gene_id" in var:
         namings.append(var["pr_gene_id"].astype(str).str.removesuffix(".0"))
@@ -307,7 +311,7 @@ def _read_values(
     chosen: pd.DataFrame,
     on_read: OnRead | None,
 ) -> npt.NDArray[np.float32]:
-    """Return the values of the signatures, (n_signatures, n_genes); each is read once, even if asked for twice."""
+    """Return the values of the signatures, (n_signatures, n_genes); a duplicated signature is read once."""
     unique = chosen.drop_duplicates("sig_id").set_index("sig_id")
     where = places.loc[unique.index]
     X = np.empty((len(unique), len(rows[0])), dtype=np.float32)
@@ -332,7 +336,7 @@ def _read_values(
 
 
 def _read_gene_info(path: Path) -> pd.DataFrame:
-    """Return the landmark genes of a table of genes, by Entrez id."""
+    """Return the landmark genes in a table of genes, indexed by Entrez id."""
     table = read_cmap_table(path, "gene_info", {"pr_gene_id": ("gene_id",), "pr_gene_symbol": ("gene_symbol",)})
     flags = [name for name in ("pr_is_lm", "feature_space") if name in table]
     if not flags or not {"pr_gene_id", "pr_gene_symbol"} <= set(table):

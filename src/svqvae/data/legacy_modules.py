@@ -1,7 +1,7 @@
-"""Networks that PyTorch before 1.6 saved whole, read as plain arrays: nothing of the file is ever run.
+"""Read whole networks saved by PyTorch before 1.6 as plain arrays: nothing in the file is run.
 
-Such a file is five pickles and the raw storages: a magic number, a version, facts about the machine, the network, the
-storages' names; then each storage, its length first. The pickles are read as :mod:`svqvae.data.inert_pickle` does.
+Such a file has five pickles, for a magic number, a version, properties of the machine, the network and the names of the
+storages, followed by the length and the values of each storage. See :mod:`svqvae.data.inert_pickle` for the pickles.
 """
 
 import io
@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from svqvae.data.inert_pickle import Module, Tensor, read_value, show
 
+# Of PyTorch's old format.
 MAGIC_NUMBER, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-# More than any such network has: a small file must not grow large by saying one thing many times.
+# Bytes of a file (256 MiB), parameters or layers of a layer, and levels of nesting: a guard against small files that
+# take much memory by repeating one thing. Chosen by hand, above what such networks have.
 MAX_BYTES, MAX_PARTS, MAX_DEPTH = 1 << 28, 16, 2
 
 
 def read_module(path: Path | str) -> Module:
-    """Read a network that PyTorch saved whole in its old format.
+    """Read a whole network in PyTorch's old format.
 
     Parameters
     ----------
@@ -31,15 +33,14 @@ def read_module(path: Path | str) -> Module:
     Returns
     -------
     Module
-        The network with its parameters as arrays, float32.
+        The network, with its parameters as float32 arrays.
 
     Raises
     ------
     ValueError
-        Where the file is of another format, damaged, or holds a name or an instruction that such a network has no use
-        for.
+        The file has another format, is damaged, or has a name or an instruction that such a network does not need.
     FileNotFoundError
-        Where there is no such file.
+        There is no such file.
 
     Examples
     --------
@@ -73,7 +74,7 @@ def read_module(path: Path | str) -> Module:
 
 
 class _File:
-    """The content of a file, read from the front."""
+    """The content of a file, read from its beginning."""
 
     def __init__(self, content: bytes) -> None:
         self.size = len(content)
@@ -98,7 +99,7 @@ class _File:
         return module
 
     def _next_value(self, what: str) -> Any:
-        """Return what the next pickle holds."""
+        """Return the value of the next pickle."""
         try:
             return read_value(self.stream, self.lengths)
         except ValueError as error:
@@ -128,7 +129,7 @@ class _File:
 
 
 def _attach(module: Module, storages: dict[str, NDArray[np.float32]], depth: int = 0) -> None:
-    """Give a layer, and those within it, their arrays."""
+    """Attach to a layer, and to those within it, their arrays, in place."""
     parameters, children = module.state.get("_parameters", {}), module.state.get("_modules", {})
     if not isinstance(parameters, dict) or not isinstance(children, dict):
         raise ValueError("a layer's parameters and layers must be dicts")

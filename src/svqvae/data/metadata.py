@@ -1,4 +1,4 @@
-"""Ids and metadata of CMap's files: from text or HDF5 arrays to columns with their types, and back."""
+"""Ids and metadata of CMap's files: from text or HDF5 arrays to typed columns, and back."""
 
 import difflib
 import re
@@ -13,12 +13,12 @@ import pandas as pd
 
 from svqvae.wording import list_some
 
-# CMap writes -666 where a value is missing, also among numbers.
+# CMap writes -666 for missing values, in text and in numbers.
 MISSING = "-666"
 _MISSING_NUMBER = -666
 _IS_MISSING = re.compile(r"(-666(\.0+)?)?")
 _TEXT_MISSING = {"na", "n/a", "#n/a", "nan", "<na>", "null"}
-# Leading zeros are kept out of both, because 007 is a name.
+# Neither matches leading zeros, because 007 is a name.
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|inf)")
 _TRUTH = {"True": True, "TRUE": True, "False": False, "FALSE": False}
@@ -26,7 +26,7 @@ _TRUTH = {"True": True, "TRUE": True, "False": False, "FALSE": False}
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file says before one number of its matrix is read.
+    """Ids and metadata of a file.
 
     Attributes
     ----------
@@ -39,12 +39,12 @@ class Contents:
 
 
 def is_missing(cell: str) -> bool:
-    """Tell whether a cell of a text file says that its value is missing."""
+    """Return whether a cell of a text file marks a missing value."""
     return _IS_MISSING.fullmatch(cell) is not None or cell.lower() in _TEXT_MISSING
 
 
 def decode(text: bytes) -> str:
-    """Return bytes as text: UTF-8 where they are, else Latin-1, in which CMap wrote its µ."""
+    """Decode bytes as UTF-8 or, if they are not valid UTF-8, as Latin-1, in which CMap wrote its µ."""
     try:
         return text.decode("utf-8")
     except UnicodeDecodeError:
@@ -52,11 +52,10 @@ def decode(text: bytes) -> str:
 
 
 def from_cells(cells: Sequence[str]) -> npt.NDArray[Any]:
-    """Give a column of text its type.
+    """Return a column of text as an array of the type of its values, (n,).
 
-    Numbers become int64 where all are whole and none is missing, else float64 with NaN; ``True`` and ``False`` become
-    booleans where none is missing; all else stays text, with None where it is missing. A column of nothing but missing
-    values is float64.
+    Numbers become int64 if all are whole and none is missing, otherwise float64 with NaN. ``True`` and ``False`` become
+    booleans if none is missing. All others stay text, with None for missing values. A column without values is float64.
 
     Examples
     --------
@@ -76,12 +75,12 @@ def from_cells(cells: Sequence[str]) -> npt.NDArray[Any]:
 
 
 def _is_long(cell: str) -> bool:
-    # A double would change the last digits of such a number, which is a bar code rather than a measure.
+    # A double would change the last digits of such a number, which is more likely a bar code than a measurement.
     return _INTEGER.fullmatch(cell) is not None and abs(int(cell)) > 2**53
 
 
 def from_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a column of an HDF5 file with its own type, its text stripped, and NaN or None where it is missing.
+    """Return a column of an HDF5 file in its own type, (n,), text stripped, with NaN or None for missing values.
 
     Examples
     --------
@@ -97,9 +96,9 @@ def from_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def to_plain(column: "pd.Series[Any]") -> npt.NDArray[Any]:
-    """Return a column as an array of booleans, integers, floats with NaN, or text with None.
+    """Return a column as an array, (n,), of booleans, integers, floats with NaN, or text with None.
 
-    Categories and what is of mixed types become text.
+    Categories and mixed types become text.
 
     Examples
     --------
@@ -120,13 +119,18 @@ def to_plain(column: "pd.Series[Any]") -> npt.NDArray[Any]:
 
 
 def ids_of(values: npt.NDArray[Any] | Sequence[str], what: str, path: Path) -> "pd.Index[str]":
-    """Return ids as stripped text; an empty or repeated one is refused.
+    """Return ids as stripped text, (n,).
 
     Parameters
     ----------
-    values : (n,), text, bytes or numbers
-    what : what they name, for a message
-    path : where they stand, for a message
+    values : text, bytes or numbers, (n,)
+    what : what the ids name, for messages
+    path : the file that they are in, for messages
+
+    Raises
+    ------
+    ValueError
+        An id is empty or repeated.
     """
     array = np.asarray(values)
     if array.dtype.kind == "f" and np.all(array == np.floor(array)):
@@ -149,14 +153,19 @@ def ids_of(values: npt.NDArray[Any] | Sequence[str], what: str, path: Path) -> "
 
 
 def pick(ids: "pd.Index[str]", wanted: Iterable[Any] | None, argument: str, path: Path) -> npt.NDArray[np.int64]:
-    """Return the positions of what was asked for, in the order asked.
+    """Return the positions of the wanted ids, (n_wanted,), in their order.
 
     Parameters
     ----------
-    ids : (n,), the ids in the file
+    ids : the ids in the file, (n,)
     wanted : ids as text, or positions as integers; None for all
-    argument : the argument that `wanted` came by, for a message
-    path : where the ids stand, for a message
+    argument : name of the argument with `wanted`, for messages
+    path : the file, for messages
+
+    Raises
+    ------
+    ValueError
+        Wanted ids are not in the file, repeated, or neither all text nor all integers.
 
     Examples
     --------
@@ -196,18 +205,23 @@ def pick(ids: "pd.Index[str]", wanted: Iterable[Any] | None, argument: str, path
 
 
 def metadata_frame(columns: Mapping[str, npt.NDArray[Any]], ids: "pd.Index[str]") -> pd.DataFrame:
-    """Return columns as a frame that has the ids for its index."""
+    """Return columns, by name, as a data frame indexed by the ids, (n, n_columns)."""
     return pd.DataFrame(dict(columns), index=ids)
 
 
 def require_plain_names(frame: pd.DataFrame, what: str, forbidden: str) -> tuple[list[str], list[str]]:
-    """Return a frame's ids and column names as they are written; what a reader could not tell apart is refused.
+    """Return the ids, (n,), and the column names, (n_columns,), of a data frame as they are written, stripped.
 
     Parameters
     ----------
     frame : (n, n_columns)
-    what : ``obs`` or ``var``, for a message
-    forbidden : the characters that column names must not have
+    what : ``obs`` or ``var``, for messages
+    forbidden : characters that column names must not have
+
+    Raises
+    ------
+    ValueError
+        An id or name is empty or repeated, or a name is reserved or has a forbidden character.
     """
     ids = [str(name).strip() for name in frame.index]
     names = [str(name).strip() for name in frame.columns]

@@ -1,4 +1,4 @@
-"""Perturbagen classes (PCLs): which compounds belong to which."""
+"""Perturbagen classes (PCLs) of compounds, from tables of many forms."""
 
 import csv
 import gzip
@@ -14,7 +14,7 @@ from svqvae.wording import list_some
 
 PCL = "pcl"
 MULTIPLE = ("drop", "first", "duplicate")
-# Columns of signatures by which a table may name compounds.
+# Columns of sig_info, and headers of a table, that name compounds; headers that name classes.
 _KEYS = ("pert_id", "pert_iname")
 _MEMBERS = ("pert_id", "pert_iname", "cmap_name", "compound", "member")
 _CLASSES = (PCL, "pcl_name", "class", "set", "moa")
@@ -24,13 +24,18 @@ Lines = list[list[str]]
 
 
 def read_pcl(path: Path, known: set[str]) -> Pairs:
-    """Read the classes of compounds, as pairs of compound and class in the order of the file.
+    """Read pairs of compound and class from a table, in the order of the file.
 
-    A table may have a row for each membership, with a column for the class, which its header says (``pcl``, ``class``,
-    ``moa`` ...), and one that holds compounds: of all, the one with the most known ones; or just two
-    columns, compound and class in either order, with a header or without; or the wide form with a row for each class,
-    its name first and its compounds after it; or with a column for each class, its name at the top; or be a .gmt file.
-    Without a header that says what is what, the form is the one in which most known compounds have a class.
+    The table may have one of these forms:
+
+    - a row per pair, with a header that names the column of classes (``pcl``, ``class``, ``moa`` ...); compounds are in
+      the column that has most known ones;
+    - two columns, compound and class in either order, with a header or without;
+    - a row per class, its name first, then its compounds;
+    - a column per class, its name at the top;
+    - a .gmt file.
+
+    Without a header that names classes, the form is chosen in which most known compounds have a class.
 
     Parameters
     ----------
@@ -41,8 +46,10 @@ def read_pcl(path: Path, known: set[str]) -> Pairs:
 
     Raises
     ------
+    FileNotFoundError
+        There is no such file.
     ValueError
-        No form of the file names a known compound.
+        The file cannot be read, or has no known compound in any form.
     """
     is_gene_sets, lines = _read_lines(path)
     for readings in [[_gene_sets(lines)]] if is_gene_sets else [_with_header(lines), _without_header(lines, known)]:
@@ -62,14 +69,19 @@ def give_classes(signatures: pd.DataFrame, path: Path, multiple: str, told: list
     Parameters
     ----------
     signatures
-        With the columns ``pert_id`` and ``pert_iname``.
+        Metadata of signatures, (n_signatures, n_columns), with the columns ``pert_id`` and ``pert_iname``.
     path
         As in `read_pcl`.
     multiple
-        "drop", "first" or "duplicate": what becomes of compounds of several classes. Duplicated signatures are named
-        by signature and class, with a bar between.
+        What to do with compounds of several classes: "drop" them, take their "first" class, or "duplicate" their
+        signatures, which are then named "signature|class".
     told
-        What was left out is added, a sentence each.
+        Sentences about what was left out are appended.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As in `read_pcl`.
     """
     keys = {key: signatures[key].fillna("").str.lower() for key in _KEYS}
     pairs = read_pcl(path, set().union(*(set(column) for column in keys.values())) - {""})
@@ -102,7 +114,7 @@ def give_classes(signatures: pd.DataFrame, path: Path, multiple: str, told: list
 
 
 def _read_lines(path: Path) -> tuple[bool, Lines]:
-    """Return whether these are gene sets, and the cells of each line that is not empty, up to the last filled one."""
+    """Return whether the file is a .gmt file, and the cells of each non-empty line up to its last non-empty cell."""
     if not path.is_file():
         raise FileNotFoundError(f"`pcl` must be an existing file; got {path}. Check the spelling and the folder.")
     is_packed = path.suffix.lower() == ".gz"
@@ -112,7 +124,7 @@ def _read_lines(path: Path) -> tuple[bool, Lines]:
     with told_in_a_sentence(path, "table"):
         text = decode(gzip.decompress(path.read_bytes()) if is_packed else path.read_bytes()).removeprefix("\ufeff")
         separator = SEPARATORS.get(suffix, "\t")
-        # Quotes are text where tabs separate.
+        # In tab-separated files quotes are ordinary characters.
         quote = '"' if separator == "," else None
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quotechar=quote)
         lines = [[cell.strip() for cell in row] for row in rows]
@@ -125,7 +137,7 @@ def _gene_sets(lines: Lines) -> Pairs:
 
 
 def _with_header(lines: Lines) -> list[Pairs]:
-    """Return a reading for each column that may hold the compounds, if the header names the classes."""
+    """Return the pairs for each column that may have the compounds, if the header names the classes."""
     header = [cell.lower() for cell in lines[0]] if lines else []
     classes = [header.index(name) for name in _CLASSES if name in header]
     if not classes:
@@ -141,12 +153,12 @@ def _with_header(lines: Lines) -> list[Pairs]:
 
 
 def _without_header(lines: Lines, known: set[str]) -> list[Pairs]:
-    """Return the readings of two columns and of wide forms, those first that are taken where others say no more."""
+    """Return the pairs for two columns and for wide forms; of equally good ones, the first is taken."""
     two = [(line[0], line[1]) for line in lines if len(line) == 2] if all(len(line) <= 2 for line in lines) else []
     turned = [(member, name) for name, member in two]
     by_row = [(cell, line[0]) for line in lines for cell in line[1:]]
     by_column = [(cell, name) for line in lines[1:] for cell, name in zip(line, lines[0], strict=False)]
-    # No class has the name of a compound: where it seems so, the form is another.
+    # A class never has the name of a known compound: pairs in which it does come from the wrong form.
     two, turned, by_row, by_column = (
         _complete(pair for pair in pairs if pair[1].lower() not in known) for pairs in (two, turned, by_row, by_column)
     )
@@ -159,5 +171,5 @@ def _count_known(pairs: Pairs, known: set[str]) -> int:
 
 
 def _complete(pairs: Iterable[tuple[str, str]]) -> Pairs:
-    """Return the pairs of which no part is missing."""
+    """Return the pairs without missing parts."""
     return [(a, b) for a, b in pairs if a not in ("", MISSING) and b not in ("", MISSING)]

@@ -1,4 +1,4 @@
-"""Rows of a matrix that stays on disk: AnnData as .h5ad or .zarr, dense or CSR, and GCTX."""
+"""Rows of a matrix on disk: AnnData as .h5ad or .zarr, dense or CSR, and GCTX."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,31 +12,36 @@ if TYPE_CHECKING:
 
 Index = npt.NDArray[np.int64]
 
-# Rows that are not asked for are read along with those around them where they take no more bytes than this, and so many
-# bytes are read at a time at most, but for a single row.
+# Bytes of a gap between rows up to which it is read along with them, 64 KiB, and of one read, 8 MiB (or one row if that
+# is larger), a guard for memory; both are chosen by hand.
 MAX_GAP, MAX_READ = 1 << 16, 1 << 23
 
 
 class StoredRows:
-    """A matrix on disk, of which rows are read as they are asked for; in many ways like an array.
+    """A matrix on disk that is indexed like an array and reads only the rows that are asked for.
 
     Parameters
     ----------
     matrix
-        (n, n_stored_features): an HDF5 data set, a zarr array, or a CSR matrix in either as anndata opens it.
+        (n_stored, n_stored_features): an HDF5 data set, a zarr array, or a CSR matrix in either as anndata opens it.
     feature_names
-        (n_features,), text.
+        Names of the features, (n_features,).
     rows
-        Positions of the rows that count, in rising order; all where None.
+        Positions of the rows in the matrix, ascending, (n,); None takes all.
     columns
-        Positions of the features that count, in any order; all where None.
+        Positions of the features in the matrix, in any order, (n_features,); None takes all.
 
     Attributes
     ----------
     shape : (n, n_features)
-    dtype : that of the matrix, but float32 for booleans
-    is_sparse : whether zeros are left out in the file
-    n_together : rows that the file keeps in one packed piece, so that they are best read together
+    dtype : that of the matrix, or float32 for booleans
+    is_sparse : whether the file has a sparse matrix
+    n_together : number of rows in a compressed chunk of the file, which are best read together
+
+    Raises
+    ------
+    ValueError
+        The matrix is not of real numbers, or it is sparse but not CSR.
 
     Examples
     --------
@@ -66,7 +71,7 @@ class StoredRows:
         self.n_together = _rows_of_a_chunk(matrix)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Give another process the names of HDF5 files, which it opens anew."""
+        """Return the state for another process, with the name of an HDF5 file, which is opened again there."""
         return self.__dict__ | {"_matrix": _address(self._matrix)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -76,7 +81,13 @@ class StoredRows:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | Index) -> npt.NDArray[Any]:
-        """Return rows, (n_asked, n_features), by a slice or by positions that do not fall."""
+        """Read rows, (n_asked, n_features), by a slice or by positions in non-descending order.
+
+        Raises
+        ------
+        ValueError
+            Positions descend, or the file is damaged.
+        """
         positions = self.positions[rows]
         result = np.empty((len(positions), self.shape[1]), dtype=self.dtype)
         for part in self._parts(positions):
@@ -88,15 +99,15 @@ class StoredRows:
         return result
 
     def subset(self, rows: Index) -> "StoredRows":
-        """Return some of the rows, by rising positions; nothing is read."""
+        """Return some of the rows by ascending position, (n_chosen,), without reading them."""
         return StoredRows(self._matrix, self.feature_names, self.positions[rows], self._columns)
 
     def toarray(self) -> npt.NDArray[Any]:
-        """Read all of it into memory."""
+        """Read the whole matrix into memory, (n, n_features)."""
         return self[:]
 
     def _parts(self, positions: Index) -> Iterator[slice]:
-        """Cut positions where what lies between two of them is not worth reading, and where they are too many."""
+        """Cut positions into slices at gaps above `MAX_GAP`, and so that no slice reads more than `MAX_READ`."""
         if not len(positions):
             return
         n_bytes = max(1, self._matrix.shape[1] * self.dtype.itemsize)
@@ -122,7 +133,7 @@ class StoredRows:
 
 
 def _address(matrix: Any) -> Any:
-    """Return where an HDF5 matrix lies: file, cache of chunks, name and whether it is CSR; zarr knows that itself."""
+    """Return file, cache size, name and sparsity of an HDF5 matrix; a zarr array, which can be pickled, as it is."""
     found = matrix.group if hasattr(matrix, "format") else matrix
     if not isinstance(found, h5py.HLObject):
         return matrix
@@ -143,7 +154,7 @@ def _opened(address: Any) -> Any:
 
 
 def _rows_of_a_chunk(matrix: Any) -> int:
-    """Return how many rows must be unpacked to get one; 1 where rows can be read alone."""
+    """Return the number of rows that must be uncompressed to read one; 1 if rows can be read alone."""
     if isinstance(matrix, h5py.Dataset) and matrix.compression is None:
         return 1
     chunks = getattr(matrix, "chunks", None)
@@ -151,22 +162,27 @@ def _rows_of_a_chunk(matrix: Any) -> int:
 
 
 def is_stored(matrix: Any) -> bool:
-    """Return whether a matrix of AnnData stays on disk."""
+    """Return whether a matrix of AnnData is on disk."""
     from anndata.abc import CSCDataset, CSRDataset
 
     kinds = (h5py.Dataset, CSRDataset, CSCDataset)
-    # zarr is loaded only by those who have such an array.
+    # Recognised by the name of its module, so that zarr is not imported for nothing.
     return isinstance(matrix, kinds) or type(matrix).__module__.partition(".")[0] == "zarr"
 
 
 def stored_rows(adata: "anndata.AnnData") -> StoredRows | None:
-    """Return the rows of AnnData whose matrix is on disk, also of a view of it; None where it is in memory.
+    """Return the rows of AnnData, or of a view of it, whose matrix is on disk; None if the matrix is in memory.
 
     Parameters
     ----------
     adata : (n, n_features)
+
+    Raises
+    ------
+    ValueError
+        A view has its samples in another order than the file.
     """
-    # The matrix of a view would be read whole, so that its positions are taken to the matrix of what it views.
+    # The matrix of a view would be read whole, so its positions are applied to the matrix of the viewed AnnData.
     whole = adata._adata_ref if adata.is_view else adata
     if not is_stored(whole.X):
         return None

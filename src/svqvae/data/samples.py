@@ -1,4 +1,4 @@
-"""The one door for samples: from any container to rows, labels and groups, or one clear sentence why not."""
+"""Samples in any container as rows, labels and groups, checked for what a model can take."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -21,32 +21,33 @@ Rows = NDArray[np.number]
 Index = NDArray[np.int64]
 Names = NDArray[np.object_]
 
-# Rows that are worked on at a time, and bytes of rows on disk.
+# Rows that are processed at a time, and bytes of rows that are read at a time from disk, 16 MiB: guards for memory,
+# chosen by hand. 8,192 rows of 978 features take 64 MB in double precision.
 CHUNK, MAX_BYTES = 8192, 1 << 24
-# Samples from which on labels that stand once each are taken for names of samples.
+# Least number of samples from which labels that are all different are refused as names of samples; chosen by hand.
 MANY = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Rows, in memory or on disk, and what is known of each.
+    """Rows, in memory or on disk, with labels and groups.
 
     Attributes
     ----------
     rows
-        (n, n_features), an array or rows on disk.
+        An array or rows on disk, (n, n_features).
     feature_names
-        (n_features,), text, or None where features have none.
+        Names of the features as text, (n_features,), or None.
     sample_shape
-        Shape of one sample as it came: (n_features,), or that of an image.
+        Shape of one sample in the container: (n_features,), or that of an image.
     image_shape
-        Shape of one image where the container tells it, though rows are flat; else None.
+        Shape of one image if the container has flat rows and states it, otherwise None.
     y
-        Class index of each sample, (n,); -1 where it has no label.
+        Class index of each sample, (n,); -1 for samples without a label.
     classes
-        The classes, sorted, (n_classes,); none where no labels are known.
+        The classes, sorted, (n_classes,); empty without labels.
     groups
-        Index of the group of each sample, (n,), or None.
+        Group index of each sample, (n,), or None.
     """
 
     rows: Rows | StoredRows
@@ -62,27 +63,27 @@ class Samples:
 
     @property
     def n_features(self) -> int:
-        """Features of a row."""
+        """Number of features."""
         return int(self.rows.shape[1])
 
     @property
     def labels(self) -> NDArray[np.generic]:
-        """The class of each sample, (n,); all samples must have one."""
+        """The class of each sample, (n,); requires that all samples have a label."""
         return self.classes[self.y]
 
     @property
     def stay_on_disk(self) -> bool:
-        """Whether rows are read from a file as they are asked for."""
+        """Whether rows are read from a file when they are needed."""
         return isinstance(self.rows, StoredRows)
 
     @property
     def n_together(self) -> int:
-        """Rows that are best read together."""
+        """Number of rows that are best read together, see `StoredRows`."""
         return self.rows.n_together if isinstance(self.rows, StoredRows) else 1
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of values and labels, to tell later whether two runs saw the same."""
+        """SHA-256 of values and labels, by which runs on the same data are recognised."""
         digest = hashlib.sha256(f"{self.rows.shape} {self.rows.dtype}".encode())
         for start in range(0, len(self), CHUNK):
             digest.update(np.ascontiguousarray(self.rows[start : start + CHUNK]).data)
@@ -90,33 +91,33 @@ class Samples:
         return digest.hexdigest()
 
     def subset(self, chosen: Index) -> "Samples":
-        """Return some of the samples, by rising positions; those on disk stay there."""
+        """Return samples by ascending position, (n_chosen,); rows on disk are not read."""
         rows = self.rows.subset(chosen) if isinstance(self.rows, StoredRows) else self.rows[chosen]
         groups = None if self.groups is None else self.groups[chosen]
         return replace(self, rows=rows, y=self.y[chosen], groups=groups)
 
     def in_memory(self, n_most: int) -> "Samples":
-        """Return the samples in memory: of those on disk at most `n_most`, evenly spaced."""
+        """Return the samples in memory; if they are on disk, at most `n_most` of them, evenly spaced."""
         if not isinstance(self.rows, StoredRows):
             return self
         chosen = np.linspace(0, len(self) - 1, min(len(self), n_most)).round().astype(np.int64)
         return replace(self.subset(chosen), rows=self.rows[chosen])
 
     def renumbered(self) -> "Samples":
-        """Return the same samples where only classes and groups that have some of them count."""
+        """Return the same samples with indices over those classes and groups only that have samples."""
         present = np.unique(self.y[self.y >= 0])
         y = np.where(self.y < 0, -1, np.searchsorted(present, self.y)).astype(np.int64)
         groups = None if self.groups is None else pd.factorize(self.groups)[0].astype(np.int64)
         return replace(self, classes=self.classes[present], y=y, groups=groups)
 
     def blocks(self, n_most: int | None = None) -> Iterator[Rows]:
-        """Yield rows part by part, (n_part, n_features).
+        """Yield all rows in parts, (n_part, n_features).
 
         Parameters
         ----------
         n_most
-            Rows that come at a time. None: what is in memory comes in one part; what is on disk in parts of 16 MiB, or
-            1,024 rows where these are more.
+            Number of rows in a part. None takes all rows if they are in memory; if they are on disk, 16 MiB or 1,024
+            rows, whichever is more.
 
         Raises
         ------
@@ -133,7 +134,7 @@ class Samples:
             yield block
 
     def head(self) -> Any:
-        """Return the first row as scikit-learn takes it: with names, where features have some."""
+        """Return the first row, (1, n_features), for scikit-learn: a data frame if features have names."""
         rows = self.rows[:1]
         return rows if self.feature_names is None else pd.DataFrame(rows, columns=self.feature_names)
 
@@ -147,25 +148,25 @@ def read_samples(
     groups: Any = None,
     are_labelled: bool = False,
 ) -> Samples:
-    """Return samples in any container as rows that a model can take.
+    """Read samples in any container and check them.
 
     Parameters
     ----------
-    X : (n, n_features), an array, DataFrame, sparse matrix or rows on disk; (n, ...), images; AnnData; or samples
-        Samples come back as they are, with other labels and groups where these are given.
-    y : (n,), labels: strings or whole numbers, or None
+    X : array, DataFrame, sparse matrix or rows on disk, (n, n_features); images, (n, ...); AnnData; or `Samples`
+        `Samples` are returned unchanged but for labels and groups that are given.
+    y : labels as text or whole numbers, (n,), or None
     label
-        Column of `X.obs` that holds the labels, where X is AnnData.
+        Column of `X.obs` with the labels, if X is AnnData.
     layer
-        Layer of the AnnData to use in the place of `X.X`.
-    groups : (n,), what each sample belongs to; a column of `X.obs`; or None
+        Layer of the AnnData to use instead of `X.X`.
+    groups : group of each sample, (n,); a column of `X.obs`; or None
     are_labelled
-        Whether a model is to be fitted to the labels: there must be some, of classes that can be told apart.
+        Whether a model is to be fitted to the labels, so that these are required and checked for that.
 
     Raises
     ------
     ValueError, TypeError
-        Where data break a rule; the message says which, what was seen and what to do.
+        The data break a rule; the message says which, what was found and what to do.
 
     Examples
     --------
@@ -187,9 +188,25 @@ def read_samples(
 
 
 def read_unlabelled(X: Any, groups: Any, layer: str | None) -> Samples | None:
-    """Return samples without a label and their groups, or None where there are none.
+    """Read samples without labels, which must have groups; samples whose group is missing are left out.
 
-    Those whose group is missing are left out.
+    Parameters
+    ----------
+    X
+        As in `read_samples`, or None for no samples.
+    groups
+        Group of each sample, (n,); a column of `X.obs`; or None if X has its own.
+    layer
+        As in `read_samples`.
+
+    Returns
+    -------
+    Samples or None
+
+    Raises
+    ------
+    ValueError, TypeError
+        Samples or groups are given without the other, or as in `read_samples`.
     """
     if X is None:
         if groups is not None:
@@ -213,17 +230,17 @@ def read_unlabelled(X: Any, groups: Any, layer: str | None) -> Samples | None:
 
 
 def dense(X: Any) -> NDArray[Any]:
-    """Return an array, a sparse matrix or rows on disk as a dense array."""
+    """Return an array, a sparse matrix or rows on disk, (n, ...), as a dense array."""
     return np.asarray(X.toarray() if hasattr(X, "toarray") else X)
 
 
 def is_anndata(X: Any) -> bool:
-    """Return whether X is AnnData, without loading it."""
+    """Return whether X is AnnData, without importing anndata."""
     return type(X).__module__.startswith("anndata")
 
 
 def _from_anndata(adata: Any, y: Any, label: str | None, layer: str | None, groups: Any) -> tuple[Samples, Any, Any]:
-    """Return the samples of AnnData, their labels, and what they belong to."""
+    """Return the samples of AnnData, their labels and their groups."""
     from svqvae.data.tables import image_shape_of, matrix_of
 
     if label is not None and y is not None:
@@ -248,9 +265,9 @@ def _column(adata: Any, role: str, name: str) -> NDArray[Any]:
 
 
 def _from_array(X: Any, names: Names | None = None) -> Samples:
-    """Return dense finite rows, (n, n_features), and the shape of one sample as it came.
+    """Return samples with dense finite rows, (n, n_features), and without labels.
 
-    Rows on disk stay there; whether they are finite is told by `Samples.blocks`, which reads them.
+    Rows on disk are not read here; `Samples.blocks` checks that they are finite.
     """
     nothing = np.zeros(0, dtype=np.int64)
     if isinstance(X, StoredRows):
@@ -270,8 +287,8 @@ def _from_array(X: Any, names: Names | None = None) -> Samples:
 
 
 def _names_of(X: Any) -> Names | None:
-    """Return the names of the features of a data frame, where they are text."""
-    # Arrow's tables have their columns themselves in `columns`.
+    """Return the names of the features of a data frame, (n_features,), or None if they are not text."""
+    # Arrow's tables have names in `column_names`, and the columns themselves in `columns`.
     columns = list(getattr(X, "column_names", getattr(X, "columns", ())))
     are_text = [isinstance(name, str) for name in columns]
     if any(are_text) and not all(are_text):
@@ -284,7 +301,13 @@ def _names_of(X: Any) -> Names | None:
 
 
 def index_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], Index]:
-    """Return the classes, sorted, and the class index of each sample; refuse labels that are missing."""
+    """Return the classes, sorted, (n_classes,), and the class index of each sample, (n,).
+
+    Raises
+    ------
+    ValueError
+        Labels are missing, or their number is not that of the samples.
+    """
     y = _complete(y)
     if len(y) != n_samples:
         raise ValueError(f"`y` must have a label for each of the {n_samples} samples of `X`; got {len(y)}.")
@@ -293,7 +316,7 @@ def index_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], Index]:
 
 
 def _complete(y: Any) -> NDArray[Any]:
-    """Return labels as an array, (n,); refuse those that are missing."""
+    """Return labels as an array, (n,); refuse missing ones."""
     y = column_or_1d(y, warn=True)
     is_infinite = np.isinf(y) if y.dtype.kind == "f" else np.zeros(len(y), dtype=bool)
     missing = np.flatnonzero(pd.isna(y) | is_infinite)
@@ -306,7 +329,14 @@ def _complete(y: Any) -> NDArray[Any]:
 
 
 def check_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], Index]:
-    """As `index_labels`; refuse besides labels by which no model can be fitted."""
+    """As `index_labels`, for labels to which a model is fitted.
+
+    Raises
+    ------
+    ValueError
+        As `index_labels`; or there are no labels, they have several types, are continuous, are all of one class, or
+        are all different.
+    """
     if y is None:
         raise ValueError(
             "SVQVAE requires y to be passed, but the target y is None. Pass labels, or `label=` with AnnData."
@@ -336,7 +366,13 @@ def check_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], Index]:
 
 
 def check_groups(groups: Any, n_samples: int) -> Index:
-    """Return the index of each sample's group."""
+    """Return the group index of each sample, (n,); missing groups are one group.
+
+    Raises
+    ------
+    ValueError
+        The number of groups is not that of the samples.
+    """
     groups = column_or_1d(groups)
     if len(groups) != n_samples:
         raise ValueError(f"`groups` must name a group for each of {n_samples} samples; got {len(groups)}.")
@@ -344,7 +380,13 @@ def check_groups(groups: Any, n_samples: int) -> Index:
 
 
 def check_features(seen: Names | None, fitted: Names | None) -> None:
-    """Refuse features of other names, or in another order, than those of the fit, where both have names."""
+    """Refuse features with other names or in another order than in the fit, if both have names.
+
+    Raises
+    ------
+    ValueError
+        The names differ; the message says which.
+    """
     if seen is None or fitted is None or list(seen) == list(fitted):
         return
     if sorted(seen) == sorted(fitted):
@@ -362,8 +404,23 @@ def check_features(seen: Names | None, fitted: Names | None) -> None:
 
 
 def check_finite(rows: Rows, names: Names | None, start: int = 0) -> None:
-    """Refuse rows with NaN or infinite cells; `start` is the number of the first row."""
-    # One pass tells in nearly all cases; a sum of finite numbers may still be too large.
+    """Refuse rows, (n, n_features), with NaN or infinite cells.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    names
+        Names of the features, (n_features,), for messages, or None.
+    start
+        Number of the first row, for messages.
+
+    Raises
+    ------
+    ValueError
+        A cell is NaN or infinite.
+    """
+    # A finite sum rules out both in one pass; but a sum of finite numbers may also overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         if not np.issubdtype(rows.dtype, np.floating) or np.isfinite(rows.sum()):
             return
@@ -382,13 +439,25 @@ def check_finite(rows: Rows, names: Names | None, start: int = 0) -> None:
 
 
 def check_sample_shape(seen: tuple[int, ...], fitted: tuple[int, ...]) -> None:
-    """Refuse samples of another shape than those of the fit."""
+    """Refuse samples of another shape than those of the fit.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+    """
     if seen != fitted:
         raise ValueError(f"`X` must hold samples of shape {fitted}, as in the fit; got shape {seen}.")
 
 
 def check_is_table(samples: Samples) -> None:
-    """Refuse images where only tables can be taken."""
+    """Refuse images for networks that take tables only.
+
+    Raises
+    ------
+    ValueError
+        The samples are images.
+    """
     if len(samples.sample_shape) > 1:
         raise ValueError(
             "`X` must be a table (n, n_features) for architecture='dense'; got shape "
@@ -399,7 +468,22 @@ def check_is_table(samples: Samples) -> None:
 def resolve_image_shape(
     given: Sequence[int] | None, sample_shape: tuple[int, ...], takes_images: bool
 ) -> tuple[int, ...]:
-    """Return (channels, height, width) of the images that X holds, or () where it is a plain table."""
+    """Return (channels, height, width) of the images in X, or () for a table.
+
+    Parameters
+    ----------
+    given
+        Shape of an image as the user or the container states it, or None.
+    sample_shape
+        Shape of one sample in the container.
+    takes_images
+        Whether the networks take images.
+
+    Raises
+    ------
+    ValueError
+        The shape is not that of an image, or has another number of pixels than a sample.
+    """
     if not takes_images:
         return ()
     shape = tuple(int(side) for side in given) if given is not None else sample_shape

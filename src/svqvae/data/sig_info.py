@@ -1,4 +1,4 @@
-"""CMap's text tables, above all sig_info: what is known of each signature."""
+"""CMap's text tables, above all sig_info, the metadata of signatures."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -12,38 +12,38 @@ from svqvae.data.metadata import MISSING, from_cells
 from svqvae.data.text import SEPARATORS, require_sound_header, told_in_a_sentence
 from svqvae.wording import list_some
 
-# Columns by their names in GEO's files of signatures, and what other files call them: GEO's of single wells (inst_info)
-# and those of LINCS 2020.
+# Columns by their names in GEO's tables of signatures, with the names in other tables: those of single wells in GEO
+# (inst_info) and those of LINCS 2020.
 _OTHER_NAMES = {
     "sig_id": ("inst_id", "sample_id"),
     "pert_iname": ("cmap_name",),
     "cell_id": ("cell_iname",),
 }
 _DEFAULTS = {"pert_type": "trt_cp", "cell_id": "unknown"}
-# Text even where all of it could be numbers, and where NA is a name.
+# Columns that stay text even if all values look like numbers, and in which NA is a name.
 _TEXTS = ("sig_id", "pert_id", "pert_iname", *_DEFAULTS)
 
 
 def read_cmap_table(path: Path, argument: str, other_names: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Read one of CMap's text tables; quotes are text, and -666 is missing.
+    """Read one of CMap's text tables.
 
     Parameters
     ----------
     path
-        .txt or .tsv (tabs) or .csv, each also .gz.
+        .txt or .tsv (tabs, in which quotes are ordinary characters) or .csv, each also .gz.
     argument
-        What the table is called in messages.
+        Name of the table in messages.
     other_names
-        Columns, and the other names that each may go by; those that are there by none are not missed here.
+        Columns with the other names that each may have, which are replaced; columns may be absent.
 
     Returns
     -------
-    (n_rows, n_columns), text; cells missing at the end of a row are empty
+    data frame of text, (n_rows, n_columns); cells missing at the end of a row are empty
 
     Raises
     ------
     FileNotFoundError, ValueError
-        There is no such file, or it is no table.
+        There is no such file, or it is not a table.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -67,12 +67,12 @@ def read_cmap_table(path: Path, argument: str, other_names: Mapping[str, Sequenc
 
 def _read(path: Path, separator: str, encoding: str) -> pd.DataFrame:
     try:
-        # The header is read as a row: so rows longer than it are refused, and names that stand twice are seen.
+        # The header is read as a row, so that longer rows are refused and repeated names are noticed.
         return pd.read_csv(
             path,
             sep=separator,
             header=None,
-            # Quotes are text where tabs separate.
+            # In tab-separated files quotes are ordinary characters.
             quoting=csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE,
             dtype=str,
             keep_default_na=False,
@@ -84,18 +84,22 @@ def _read(path: Path, separator: str, encoding: str) -> pd.DataFrame:
 
 
 def read_sig_info(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Read what is known of each signature.
+    """Read the metadata of signatures.
 
     Parameters
     ----------
     path
-        Text table with ``sig_id`` and ``pert_id``. Where one of ``pert_iname`` and ``pert_id`` is missing, it is the
-        other.
+        Text table with ``sig_id`` and ``pert_id``. A missing ``pert_iname`` or ``pert_id`` is replaced by the other.
 
     Returns
     -------
-    facts : (n_signatures, n_columns), by ``sig_id``; columns of numbers are numbers
-    told : what was left out, a sentence each
+    facts : (n_signatures, n_columns), by ``sig_id``; -666 is missing, and columns of numbers are numbers
+    told : sentences about what was left out or assumed
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file, it is not a table, or it lacks ``sig_id`` or ``pert_id``.
     """
     table = read_cmap_table(path, "sig_info", _OTHER_NAMES)
     absent = [column for column in ("sig_id", "pert_id") if column not in table]
@@ -129,6 +133,6 @@ def read_sig_info(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _text(column: "pd.Series[str]") -> npt.NDArray[np.object_]:
-    """Return text with None where it is missing."""
+    """Return stripped text with None for missing values, (n,)."""
     cells = [cell.strip() for cell in column]
     return np.array([None if cell in ("", MISSING) else cell for cell in cells] + [None], dtype=object)[:-1]

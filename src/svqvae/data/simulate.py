@@ -1,4 +1,4 @@
-"""Data whose truth is known: classes at the leaves of a tree, with the noise of L1000 signatures."""
+"""Simulated data with known truth: classes at the leaves of a tree, with the noise of L1000 signatures."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-# Shares of the variance between classes that arise at the levels of the tree fall by this factor from one level down
-# to the next, and shares of the programmes in signal and noise fall as 1, 1/2, 1/3, ...
+# Factor by which the share of the variance between classes falls from each level of the tree to the next one down;
+# chosen by hand.
 FALL = 0.8
 
 
@@ -24,7 +24,7 @@ class Planted:
     profiles
         The true mean of each class, classes × features.
     clades
-        The classes below each inner node of the tree, root and leaves left out.
+        Set of classes below each inner node of the tree, without the root.
     """
 
     X: NDArray[np.float32]
@@ -47,24 +47,25 @@ def plant_classes(
 ) -> Planted:
     """Simulate classes that form a tree.
 
-    A class is the sum of what each of its ancestors and itself adds. What a node adds, and what a sample deviates
-    from its class, is in part made of programmes (directions of feature space in which features move together) and in
-    part independent between features. Class sizes run evenly on a logarithmic scale from the smallest to the
-    largest, in random order. The default variances are those of GSE70138's level-5 z-scores of perturbagen classes
-    as the published LINCS model left them: 2.07 in all, 1.75 of it within classes.
+    Each node of the tree adds a random deviation, and the profile of a class is the sum of those of its ancestors and
+    its own. The deviations of nodes, and of samples from their class, consist of programmes (directions along which
+    features vary together, with variances that fall as 1, 1/2, 1/3, ...) and of independent noise in each feature.
+    Class sizes are evenly spaced on a logarithmic scale, in random order. The default variances are those of level-5
+    z-scores in GSE70138 by perturbagen class, judging by the errors of the published LINCS model: 2.07 in total, of
+    which 1.75 within classes.
 
     Parameters
     ----------
     n_classes, n_features
         Number of classes, at least 2, and of features.
     n_levels
-        Levels below the root; the last holds the classes.
+        Levels below the root; the classes are the last.
     sizes
-        Samples in the smallest and the largest class.
+        Number of samples in the smallest and in the largest class.
     between_variance, within_variance
         Mean variance of a feature between and within classes.
     n_programmes, programme_share
-        Number of programmes and the share of each variance that they make up.
+        Number of programmes, and their share of each variance.
     random_state
         Seed.
 
@@ -102,19 +103,19 @@ def plant_classes(
 
 
 def _programmes(n: int, n_features: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return directions, (n, n_features), whose sum of squares is 1 per feature on average, the first the strongest."""
+    """Return directions in descending order of length, (n, n_features), with a mean sum of squares of 1 per feature."""
     strengths = 1 / np.arange(1, n + 1)
     directions = rng.standard_normal((n, n_features))
     return np.asarray(directions * np.sqrt(strengths / strengths.sum())[:, None])
 
 
 def _levels(n_classes: int, n_levels: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Return per level, from the top to the classes themselves, the number of the node that each class lies below."""
+    """Return for each level, from the top down, the index of the ancestor of each class, (n_classes,)."""
     levels = [np.arange(n_classes)]
     for level in range(n_levels - 1, 0, -1):
         n_below = int(levels[0].max()) + 1
         n_nodes = max(1, round(n_classes ** (level / n_levels)))
-        # Every node has one child at least; the others fall at random.
+        # Every node has at least one child; the other children are distributed at random.
         parents = np.concatenate([np.arange(min(n_nodes, n_below)), rng.integers(n_nodes, size=n_below)])[:n_below]
         levels.insert(0, np.unique(rng.permutation(parents), return_inverse=True)[1][levels[0]])
     return levels

@@ -1,4 +1,4 @@
-"""Files whose matrix stays on disk, as AnnData: .h5ad, .zarr and .gctx."""
+"""AnnData whose matrix stays on disk, from .h5ad, .zarr and .gctx files."""
 
 import math
 import tempfile
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import anndata
 
 SUFFIXES = (".h5ad", ".zarr", ".gctx")
-# A matrix that would take more bytes than this in memory stays on disk unless asked otherwise.
+# A matrix that would take more bytes in memory, 1 GiB, stays on disk by default: a guard for memory, chosen by hand.
 LARGE = 1 << 30
-# Rows that are copied at a time.
+# Rows that are copied at a time: a guard for memory, 4 MB for 978 features.
 _BLOCK = 1024
 
 
@@ -29,24 +29,25 @@ def open_table(
     group: str | None = None,
     on_disk: bool | None = None,
 ) -> "anndata.AnnData":
-    """Read labelled data as `svqvae.data.tables.read_table` does, but leave a large matrix on disk.
+    """Read labelled data as `svqvae.data.tables.read_table`, but leave a large matrix on disk.
 
     Parameters
     ----------
-    path : the file; that of a matrix which stays on disk is .h5ad, .zarr or .gctx
-    label : the column that holds each sample's class
-    group : the column that says which samples must stay together when data are split
-    on_disk : whether the matrix stays on disk; None leaves it there from 1 GiB of numbers on, zeros counted
+    path : any file of `read_table`; the matrix of .h5ad, .zarr and .gctx can stay on disk
+    label : column with the class of each sample
+    group : column with the group of each sample, which is kept together when data are split
+    on_disk : whether the matrix stays on disk; None leaves it there if it would take more than 1 GiB as a dense array
 
     Returns
     -------
+    AnnData with
     X : (n_samples, n_features), in memory or as the file's own data set, which stays open
     obs : (n_samples, n_annotations), in memory
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As `svqvae.data.tables.read_table`; or `on_disk` is asked of another kind of file.
+        As in `svqvae.data.tables.read_table`; or `on_disk` is True for another kind of file.
 
     Examples
     --------
@@ -81,7 +82,7 @@ def open_table(
 
 
 def write_h5ad(adata: "anndata.AnnData", path: Path) -> None:
-    """Write AnnData whole or not at all; a matrix on disk is copied in parts and comes out dense or CSR, as it was.
+    """Write AnnData whole or not at all; a matrix on disk is copied in parts and stays dense or CSR.
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ def _open_gctx(path: Path) -> "anndata.AnnData":
 
 
 def _is_of_old_layout(path: Path) -> bool:
-    """Return whether this is HDF5 with annotations as one compound data set each."""
+    """Return whether the file has the layout of anndata before 0.7, in which obs is a compound data set."""
     import h5py
 
     if not h5py.is_hdf5(path):
@@ -145,7 +146,7 @@ def _open_anndata(path: Path) -> "anndata.AnnData":
 
     kind = "AnnData file (.h5ad)" if path.is_file() else "AnnData folder (.zarr)"
     with told_in_a_sentence(path, kind), warnings.catch_warnings():
-        # Whoever reads a file cannot change that it was written long ago.
+        # Warnings about files of old versions do not help those who only read them.
         warnings.simplefilter("ignore", anndata.OldFormatWarning)
         warnings.filterwarnings("ignore", "Moving element from", FutureWarning)
         file: Any

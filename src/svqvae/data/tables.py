@@ -1,4 +1,4 @@
-"""The door for files: a table of any kind becomes AnnData."""
+"""Read labelled data from files of any supported kind as AnnData."""
 
 import math
 import warnings
@@ -33,7 +33,7 @@ _SUPPORTED = (
 )
 
 
-# Rows from which on whole numbers that count them are no chance.
+# Rows from which whole numbers that count them are taken for identifiers, not for chance; chosen by hand.
 MANY = 10
 
 
@@ -42,22 +42,23 @@ def read_table(
 ) -> "anndata.AnnData":
     r"""Read labelled data from a text table, Parquet, AnnData, GCTX, GCT or IDX file.
 
-    In a table, every column of numbers or booleans is a feature, in the file's order; `label`, `group`, `by` and
-    columns of text annotate the samples. Sample names are the index of a Parquet file, or the first column where its
-    header is empty or a usual name for it (``sample``, ``id``, ``sig_id``, ``barcode`` ...) or its text is unique, or
-    else the row numbers. Missing numbers stay NaN. In GCTX and GCT, genes are the features, and the metadata of the
-    columns annotate the samples: see `svqvae.data.gctx.read`.
+    In a table, columns of numbers or booleans are features, in the order of the file; `label`, `group`, `by` and
+    columns of text annotate the samples. Sample names are the index of a Parquet file, or the first column if its
+    header is empty or a common name for it (``sample``, ``id``, ``sig_id``, ``barcode`` ...) or if it is unique text,
+    or else row numbers. Missing numbers stay NaN. In GCTX and GCT, genes are features, and the metadata of the columns
+    annotate the samples, see `svqvae.data.gctx.read`.
 
     Parameters
     ----------
-    path : the file; .csv, .tsv, .txt (tabs), each also .gz; .parquet; .h5ad; .zarr; .gctx; .gct, also .gz; or IDX
-        images, a file or their folder
-    label : the column that holds each sample's class; it keeps its type
-    group : the column that says which samples must stay together when data are split
-    by : a column by which to summarise samples
+    path : .csv, .tsv, .txt (tabs), each also .gz; .parquet; .h5ad; .zarr; .gctx; .gct, also .gz; or IDX images, a file
+        or a folder
+    label : column with the class of each sample; it keeps its type
+    group : column with the group of each sample, which is kept together when data are split
+    by : column by which samples will be summarised
 
     Returns
     -------
+    AnnData with
     X : (n_samples, n_features)
     obs : (n_samples, n_annotations)
 
@@ -66,7 +67,7 @@ def read_table(
     FileNotFoundError
         There is no such file.
     ValueError
-        The file cannot be read as what its suffix says, or its content would be misread: see the message.
+        The file does not have the format of its suffix, or its content would be misread; the message says which.
 
     Examples
     --------
@@ -139,7 +140,7 @@ def _annotated(frame: pd.DataFrame, ids: list[str] | None, roles: Mapping[str, s
     columns = [str(name) for name in frame.columns]
     for role, column in roles.items():
         _require_column(role, column, columns, str(path))
-    # Many thousand columns: the dtype tells for almost all of them, without taking the column out.
+    # With thousands of columns, looking at the dtype of almost all of them saves taking each column out.
     features = [
         name
         for name, dtype in zip(columns, frame.dtypes, strict=True)
@@ -179,7 +180,7 @@ def _sample_names(frame: pd.DataFrame, ids: list[str] | None, path: Path) -> "pd
 
 
 def _holds_numbers(column: "pd.Series[Any]") -> bool:
-    # Booleans with gaps, and decimals, arrive as objects.
+    # Booleans with missing values, and decimals, have the dtype object.
     return pd.api.types.infer_dtype(column, skipna=True) in {"boolean", "decimal"}
 
 
@@ -206,7 +207,7 @@ def _refuse_mostly_numbers(column: "pd.Series[Any]", names: "pd.Index[str]", pat
 
 
 def _warn_of_identifiers(features: pd.DataFrame, path: Path) -> None:
-    """Warn of columns that count the rows, or that are called an id and have another whole number in each."""
+    """Warn about whole numbers that are all different and count the rows or are called an id."""
     if len(features) < MANY:
         return
     whole = features.select_dtypes("integer")
@@ -222,7 +223,7 @@ def _warn_of_identifiers(features: pd.DataFrame, path: Path) -> None:
 
 
 def _numbers(frame: pd.DataFrame) -> npt.NDArray[Any]:
-    # float32 where it holds every value of the stored types, else float64.
+    # float32 if it can hold every value of the stored types, otherwise float64.
     stored = [np.dtype(getattr(dtype, "numpy_dtype", dtype)) for dtype in frame.dtypes.unique()]
     dtypes = [np.dtype(np.float64) if dtype.hasobject else dtype for dtype in stored]
     return frame.to_numpy(dtype=np.result_type(np.float32, *dtypes), na_value=np.nan)
@@ -232,14 +233,29 @@ def _read_anndata(path: Path) -> "anndata.AnnData":
     import anndata
 
     with told_in_a_sentence(path, f"AnnData file ({path.suffix.lower()})"), warnings.catch_warnings():
-        # Whoever reads a file cannot change that it was written long ago.
+        # Warnings about files of old versions do not help those who only read them.
         warnings.simplefilter("ignore", anndata.OldFormatWarning)
         warnings.filterwarnings("ignore", "Moving element from", FutureWarning)
         return anndata.read_zarr(path) if path.suffix.lower() == ".zarr" else anndata.read_h5ad(path)
 
 
 def require_roles(obs: pd.DataFrame, roles: Mapping[str, str], where: str) -> None:
-    """Refuse annotations without the columns that are asked for, or with missing values in them."""
+    """Refuse annotations that lack a column, or have missing values in it.
+
+    Parameters
+    ----------
+    obs
+        Annotations of the samples, (n_samples, n_annotations).
+    roles
+        Name of the column for each role, such as "label".
+    where
+        Where the annotations are from, for messages.
+
+    Raises
+    ------
+    ValueError
+        A column is missing or incomplete.
+    """
     for role, column in roles.items():
         _require_column(role, column, [str(name) for name in obs.columns], where)
         is_missing = obs[column].isna()
@@ -260,7 +276,13 @@ def _require_column(role: str, column: str, columns: list[str], where: str) -> N
 
 
 def matrix_of(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] | spmatrix | sparray | StoredRows:
-    """Return X of AnnData, or one of its layers, as it is stored; what is on disk stays there."""
+    """Return X of AnnData or one of its layers, (n, n_features), as it is stored; X on disk is not read.
+
+    Raises
+    ------
+    ValueError
+        There is no such layer, or X is empty.
+    """
     layers = [str(name) for name in adata.layers]
     if layer is not None and layer not in layers:
         raise ValueError(
@@ -278,7 +300,7 @@ def matrix_of(adata: "anndata.AnnData", layer: str | None) -> npt.NDArray[Any] |
 
 
 def plain_column(column: "pd.Series[Any]") -> npt.NDArray[Any]:
-    """Return an annotation of the samples as an array, categories as what they stand for."""
+    """Return an annotation of the samples as an array, (n,), with the values of categories."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     dtype = getattr(column.dtype, "numpy_dtype", None)
@@ -286,7 +308,13 @@ def plain_column(column: "pd.Series[Any]") -> npt.NDArray[Any]:
 
 
 def image_shape_of(adata: "anndata.AnnData") -> tuple[int, ...] | None:
-    """Return the shape of the images that rows hold, which ``adata.uns["image_shape"]`` tells, or None."""
+    """Return the shape of the images in the rows from ``adata.uns["image_shape"]``, or None without it.
+
+    Raises
+    ------
+    ValueError
+        The shape has another number of pixels than there are features.
+    """
     if "image_shape" not in adata.uns:
         return None
     shape = tuple(int(size) for size in adata.uns["image_shape"])

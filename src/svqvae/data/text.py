@@ -1,4 +1,4 @@
-"""Text tables: .csv, .tsv and .txt to a data frame and the samples' names, every digit and every name kept."""
+"""Text tables, .csv, .tsv and .txt, to a data frame and sample names, without loss of digits or names."""
 
 import csv
 import gzip
@@ -13,28 +13,28 @@ import pandas as pd
 from svqvae.wording import list_some
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-# From this share of numbers on, a column of text is taken for damaged numbers, and never for names.
+# Share of numbers from which a column of text is taken for damaged numbers and not for names; chosen by hand.
 MOSTLY = 0.8
 _ID_NAMES = {"", "unnamed: 0", "sample", "sample_id", "id", "sig_id", "cell_id", "barcode", "cell", "index"}
-# "None" is left out: it is a frequent name for untreated samples.
+# Without "None", which is a common name for untreated samples.
 _MISSING = ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "null", "NULL"]
-# Any digit and the point become 0, so that a long number is a run of zeros.
+# Replaces digits and the decimal point by 0, so that a long number becomes a run of zeros.
 _TO_ZERO = bytes.maketrans(b"123456789.E", b"0000000000e")
 _LONG_NUMBER = (b"0" * 16, b"0e0", b"0e-", b"0e+")
 
 
 def read_text(path: Path, separator: str, roles: Mapping[str, str]) -> tuple[pd.DataFrame, list[str] | None]:
-    r"""Read a table and, where its first column names the samples, those names apart.
+    r"""Read a table, and the names of the samples if its first column has these.
 
     Parameters
     ----------
-    path : the file; packed where its name ends in .gz
-    separator : what stands between two cells
-    roles : the columns that annotate samples whatever they hold, by role
+    path : the file, compressed if its name ends in .gz
+    separator : character between two cells
+    roles : columns that annotate the samples whatever their values are, by role
 
     Returns
     -------
-    The columns without the names, (n_samples, n_columns), and the names, (n_samples,), or None.
+    data frame of the columns without the names, (n_samples, n_columns), and the names, (n_samples,), or None
 
     Raises
     ------
@@ -57,7 +57,7 @@ def read_text(path: Path, separator: str, roles: Mapping[str, str]) -> tuple[pd.
     layout: dict[str, Any] = {"sep": separator, "header": 0, "names": names, "compression": packing}
     layout["encoding"] = "utf-8-sig"
     with told_in_a_sentence(path, "table"):
-        # As text and with nothing missing, so that the samples "007" and "NA" keep their names.
+        # As text without missing values, so that samples such as "007" and "NA" keep their names.
         first = pd.read_csv(path, usecols=[0], dtype=str, na_filter=False, **layout)[names[0]]
     has_ids = names_samples(first, roles)
     with told_in_a_sentence(path, "table"):
@@ -77,10 +77,11 @@ def read_text(path: Path, separator: str, roles: Mapping[str, str]) -> tuple[pd.
 
 
 def _may_have_long_numbers(path: Path) -> bool:
-    """Tell whether a row may hold a number of more than 15 digits or with an exponent.
+    """Return whether the file may have a number of more than 15 digits or with an exponent.
 
-    All others are an integer below 2^53 over a power of ten up to 1e15: two exact doubles, whose quotient is the
-    nearest double (Clinger, PLDI 1990). pandas' fast conversion divides just so; the rest needs its slow one.
+    Any other number is an integer below 2^53 divided by a power of ten up to 1e15. Both are exact doubles, whose
+    quotient is the nearest double (Clinger, PLDI 1990), and pandas' fast conversion divides in this way. Longer numbers
+    need its slow conversion.
     """
     opened = gzip.open if path.suffix.lower() == ".gz" else open
     with opened(path, "rb") as file:
@@ -97,7 +98,7 @@ def _may_have_long_numbers(path: Path) -> bool:
 
 
 def _header(path: Path, separator: str) -> list[str]:
-    """Return the column names, with an empty one in front where the row names have no header, as R writes them."""
+    """Return the column names, the first of them empty if the row names have no header, as R writes tables."""
     opened = gzip.open if path.suffix.lower() == ".gz" else open
     with (
         told_in_a_sentence(path, "table"),
@@ -121,7 +122,20 @@ def _header(path: Path, separator: str) -> list[str]:
 
 @contextmanager
 def told_in_a_sentence(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a reader raises inside into one sentence that names the file."""
+    """Within the block, turn errors of a reader into a ValueError whose message names the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        Kind of file, for the message.
+
+    Raises
+    ------
+    ValueError
+        Reading fails.
+    """
     try:
         yield
     except (ValueError, OSError, EOFError, zlib.error, csv.Error, KeyError, TypeError, AttributeError) as error:
@@ -133,7 +147,13 @@ def told_in_a_sentence(path: Path, what: str) -> Iterator[None]:
 
 
 def require_sound_header(names: list[str], path: Path) -> None:
-    """Refuse repeated column names, columns without a name but for the first, and another separator."""
+    """Refuse column names that make a table ambiguous.
+
+    Raises
+    ------
+    ValueError
+        Names are repeated, a column other than the first has none, or the separator is a semicolon.
+    """
     if len(names) == 1 and ";" in names[0]:
         raise ValueError(
             f"`path` must have its columns separated by commas (.csv) or tabs (.tsv, .txt); got {path} with "
@@ -153,7 +173,7 @@ def require_sound_header(names: list[str], path: Path) -> None:
 
 
 def names_samples(column: "pd.Series[Any]", roles: Mapping[str, str]) -> bool:
-    """Tell whether a table's first column names its samples: by its header, or as complete and unique text."""
+    """Return whether the first column of a table names the samples: by its header, or as complete and unique text."""
     name = str(column.name)
     if name in roles.values():
         return False
@@ -164,12 +184,12 @@ def names_samples(column: "pd.Series[Any]", roles: Mapping[str, str]) -> bool:
 
 
 def is_text(column: "pd.Series[Any]") -> bool:
-    """Tell whether all present values are text."""
+    """Return whether all values that are not missing are text."""
     return pd.api.types.infer_dtype(column, skipna=True) == "string"
 
 
 def number_share(column: "pd.Series[Any]") -> float:
-    """Return the share of present values that can be read as numbers."""
+    """Return the share of numbers among the values that are not missing."""
     return float(pd.to_numeric(column.dropna(), errors="coerce").notna().mean())
 
 

@@ -1,4 +1,4 @@
-"""What the numbers of the data are: how they are checked, brought to numbers of order one, and brought back."""
+"""Units of the data: how values are checked, scaled to order one for the model, and scaled back."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-# Counts are brought to this total per sample before the logarithm, as scanpy's recipes do.
+# Total to which the counts of a sample are scaled before the logarithm, as in scanpy's tutorials.
 TOTAL = 1e4
-# Features whose standard deviations differ by no more than this factor are taken to share a unit. Chosen by hand:
-# sensors and genes of one panel differ by less, columns such as age and income by more.
+# Largest ratio of the standard deviations of features that are taken to share a unit. Chosen by hand: sensors or genes
+# of one panel differ by less, columns such as age and income by more.
 ONE_UNIT = 10.0
-# Numbers that are scaled at a time: their double precision stays in the processor's cache.
+# Numbers that are scaled at a time, 256 KiB in double precision, so that they stay in the processor's cache
+# (benchmarks/NOTES.md).
 CHUNK = 1 << 15
 
 Rows = NDArray[np.number]
@@ -22,7 +23,7 @@ TheseUnits = TypeVar("TheseUnits", bound="Units")
 
 @runtime_checkable
 class Survey(Protocol):
-    """Measures units on data that come part by part."""
+    """Measures units on data that are added in parts."""
 
     def add(self, rows: Rows) -> None:
         """Add rows, (n, n_features)."""
@@ -33,9 +34,9 @@ class Survey(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Units(ABC):
-    """What the numbers of the data are; the classes below are its kinds, and `UNITS` has them by name.
+    """Units of the data; the subclasses below are in `UNITS` by name.
 
-    The model works on an affine map of each feature, (x - center) / scale.
+    The model works on (x - center) / scale of each feature.
 
     Attributes
     ----------
@@ -46,30 +47,30 @@ class Units(ABC):
     center: Array
     scale: Array
 
-    # The name that a recipe knows it by.
+    # Name in a recipe.
     kind: ClassVar[str]
-    # Whether the decoder regenerates something else than what the encoder reads.
+    # Whether the target of the decoder differs from the input of the encoder.
     has_own_target: ClassVar[bool] = False
-    # Whether new samples are checked as those of the fit are.
+    # Whether new samples are checked like those of the fit.
     checks_new_samples: ClassVar[bool] = False
-    # Total to which the values of a sample are brought before log(1 + x), or None where they are taken as they are.
+    # Total to which the values of a sample are scaled before log(1 + x), or None without logarithm.
     total: ClassVar[float | None] = None
 
     @classmethod
     @abstractmethod
     def survey(cls) -> Survey:
-        """Return what measures such units."""
+        """Return a new survey that measures such units."""
 
     @classmethod
     def measure(cls, rows: Rows) -> "Units":
-        """Measure the units of rows, (n, n_features), that are at hand all at once."""
+        """Return the units of rows in memory, (n, n_features)."""
         found = cls.survey()
         found.add(rows)
         return found.result()
 
     @classmethod
     def check(cls, rows: Rows, start: int = 0, limit: float = 1.0) -> None:
-        """Refuse rows that a decoder cannot give.
+        """Refuse rows that a decoder cannot output.
 
         Parameters
         ----------
@@ -78,19 +79,19 @@ class Units(ABC):
         start
             Number of the first row, for messages.
         limit
-            Largest absolute value that a bounded decoder gives.
+            Largest absolute value of a bounded decoder's output.
 
         Raises
         ------
         ValueError
-            Which row breaks which rule, and what to do.
+            A row breaks a rule; the message says which, and what to do.
         """
-        # Most kinds take all rows.
+        # Most units allow all values.
         return
 
     def apply(self, rows: Rows) -> NDArray[np.float32]:
-        """Return rows, (n, n_features), on the scale that the model works on."""
-        # The offset goes in double precision: features such as 1,000,000 ± 1 would not survive float32.
+        """Return rows, (n, n_features), in the model's units."""
+        # Centred in double precision: float32 would lose the variation of features such as 1,000,000 ± 1.
         scaled = np.empty(rows.shape, dtype=np.float32)
         n_rows, gain = max(1, CHUNK // rows.shape[1]), 1 / self.scale
         for start in range(0, len(rows), n_rows):
@@ -101,62 +102,68 @@ class Units(ABC):
         return scaled
 
     def _values(self, rows: Rows) -> Array:
-        """Return a copy of rows as the affine map takes them."""
+        """Return a copy of rows, (n, n_features), to be centred and scaled."""
         return np.array(rows, dtype=np.float64)
 
     def invert(self, decoded: NDArray[np.floating]) -> Array:
-        """Return what a likelihood expects, (n, n_features), in the units of the data."""
+        """Return the mean of a likelihood, (n, n_features), in the units of the data."""
         return np.asarray(decoded, dtype=np.float64) * self.scale + self.center
 
     def as_read(self, decoded: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return what a likelihood expects, (n, n_features), on the scale that the encoder reads."""
+        """Return the mean of a likelihood, (n, n_features), on the scale of the encoder's input."""
         return decoded.astype(np.float32)
 
     def sizes(self, rows: Rows) -> Array:
-        """Return the total of each row, (n,), where the decoder's mean depends on it, else ones."""
+        """Return the total of each row, (n,), if the decoder's mean depends on it, otherwise ones."""
         return np.ones(len(rows))
 
     def draw_sizes(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw totals like those of the samples, (n,)."""
-        # The generator moves as for counts, so that draws of latents and totals have one order for all kinds.
+        """Draw totals from a log-normal distribution fitted to those of the samples, (n,)."""
+        # Drawn for all units, so that the random numbers that follow are the same.
         return np.asarray(self.typical_size * np.exp(self.size_spread * rng.standard_normal(n)))
 
     @property
     def typical_size(self) -> float:
-        """The total at which codes and latents are decoded."""
+        """Total count at which codes and latents are decoded."""
         return 1.0
 
     @property
     def size_spread(self) -> float:
-        """Standard deviation of the logarithm of the totals."""
+        """Standard deviation of the logarithm of the total counts."""
         return 0.0
 
     def averaged(self, target: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return rows as they are averaged over a class, of what the decoder regenerates, (n, n_features)."""
+        """Return targets of the decoder, (n, n_features), in the form in which they are averaged over a class."""
         return target
 
     def of_average(self, means: Array) -> NDArray[np.float32]:
-        """Return means of `averaged` rows, (n_classes, n_features), on the scale that the encoder reads."""
+        """Return class means of `averaged` rows, (n_classes, n_features), on the scale of the encoder's input."""
         return means.astype(np.float32)
 
     def subset(self: TheseUnits, features: NDArray[np.int64]) -> TheseUnits:
-        """Return the units of some features, by position."""
+        """Return the units of some features, by position, (n_chosen,).
+
+        Raises
+        ------
+        ValueError
+            The data are counts, whose shares are of the total of all features.
+        """
         if self.has_own_target:
             raise ValueError("`features` must be all features for counts, since shares are of the total; got some.")
         own = {name: getattr(self, name) for name in ("center", "scale")}
         return replace(self, **{name: value if len(value) == 1 else value[features] for name, value in own.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON holds of the units; center and scale go into the tensors of a run."""
+        """Return the values of the units that go into JSON; center and scale are stored as tensors."""
         return {}
 
 
 @dataclass(frozen=True, eq=False)
 class Standard(Units):
-    """Mean 0 per feature, and variance 1 per feature.
+    """Mean 0 and variance 1 of each feature, or on average over features that share a unit.
 
-    Where no feature's standard deviation is more than ten times another's they share a unit, and wide features tell
-    more: then the variance is 1 on average.
+    Features share a unit if no standard deviation is more than ten times another. They then share a scale, so that
+    features that vary more keep more weight.
 
     Examples
     --------
@@ -174,28 +181,33 @@ class Standard(Units):
 
     @classmethod
     def survey(cls) -> "StandardSurvey":
-        """Return what measures center and scale."""
+        """Return a survey of means and standard deviations."""
         return StandardSurvey()
 
 
 @dataclass(frozen=True, eq=False)
 class Range(Units):
-    """Smallest and largest value of all features together to -1 and 1."""
+    """The smallest and the largest value over all features become -1 and 1."""
 
     kind: ClassVar[str] = "range"
 
     @classmethod
     def survey(cls) -> "RangeSurvey":
-        """Return what measures the extremes."""
+        """Return a survey of the smallest and the largest value."""
         return RangeSurvey()
 
 
 @dataclass(frozen=True, eq=False)
 class _AsTheyAre(Units):
-    """Numbers of order one that the model works on as they are."""
+    """Values of order one, which the model takes unchanged."""
+
+    @classmethod
+    def survey(cls) -> Survey:
+        """Return a survey that measures nothing."""
+        return FixedSurvey(cls(np.zeros(1), np.ones(1)))
 
     def apply(self, rows: Rows) -> NDArray[np.float32]:
-        """Return rows in single precision."""
+        """Return rows, (n, n_features), in single precision."""
         return np.ascontiguousarray(rows, dtype=np.float32)
 
 
@@ -204,11 +216,6 @@ class ZeroOne(_AsTheyAre):
     """Values in [0, 1], such as flags or shares."""
 
     kind: ClassVar[str] = "zero_one"
-
-    @classmethod
-    def survey(cls) -> Survey:
-        """Return what has nothing to measure."""
-        return FixedSurvey(cls(np.zeros(1), np.ones(1)))
 
     @classmethod
     def check(cls, rows: Rows, start: int = 0, limit: float = 1.0) -> None:
@@ -227,13 +234,8 @@ class Bounded(_AsTheyAre):
     kind: ClassVar[str] = "bounded"
 
     @classmethod
-    def survey(cls) -> Survey:
-        """Return what has nothing to measure."""
-        return FixedSurvey(cls(np.zeros(1), np.ones(1)))
-
-    @classmethod
     def check(cls, rows: Rows, start: int = 0, limit: float = 1.0) -> None:
-        """Refuse values that a decoder bounded by `limit` cannot give."""
+        """Refuse values outside [-limit, limit]."""
         largest = max(-float(rows.min()), float(rows.max()))
         if largest > limit:
             raise ValueError(
@@ -244,12 +246,12 @@ class Bounded(_AsTheyAre):
 
 @dataclass(frozen=True, eq=False)
 class Counts(Units):
-    """Whole counts: log(1 + 10,000 × share of the sample's total), then variance 1 per feature.
+    """Counts: log(1 + 10,000 × share of the sample's total), with mean 0 and variance 1 of each feature.
 
     Attributes
     ----------
     median_size, log_size_spread
-        Median total of a sample, and the standard deviation of its logarithm.
+        Median of the total counts of the samples, and the standard deviation of their logarithms.
     """
 
     median_size: float = 1.0
@@ -261,12 +263,12 @@ class Counts(Units):
 
     @classmethod
     def survey(cls) -> "CountsSurvey":
-        """Return what measures center, scale and totals."""
+        """Return a survey of means, standard deviations and total counts."""
         return CountsSurvey()
 
     @classmethod
     def check(cls, rows: Rows, start: int = 0, limit: float = 1.0) -> None:
-        """Refuse negative or fractional values, and samples without any."""
+        """Refuse negative or fractional values, and samples without counts."""
         if rows.min() < 0:
             raise ValueError(
                 f"`X` must hold counts for likelihood='negative_binomial'; got {rows.min():g}. "
@@ -289,41 +291,41 @@ class Counts(Units):
         return log_shares(rows)
 
     def invert(self, decoded: NDArray[np.floating]) -> Array:
-        """Return expected counts as they are."""
+        """Return expected counts unchanged, (n, n_features)."""
         return decoded.astype(np.float64)
 
     def as_read(self, decoded: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return expected counts on the scale that the encoder reads."""
+        """Return expected counts, (n, n_features), on the scale of the encoder's input."""
         return self.apply(decoded)
 
     def sizes(self, rows: Rows) -> Array:
-        """Return the total of each row."""
+        """Return the total count of each row, (n,)."""
         return np.asarray(rows.sum(axis=1, dtype=np.float64))
 
     @property
     def typical_size(self) -> float:
-        """The median total."""
+        """Median of the total counts."""
         return self.median_size
 
     @property
     def size_spread(self) -> float:
-        """Standard deviation of the logarithm of the totals."""
+        """Standard deviation of the logarithm of the total counts."""
         return self.log_size_spread
 
     def averaged(self, target: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return the share of each feature in its sample.
+        """Return the share of each feature in its sample's total, (n, n_features).
 
-        The decoder gives shares too: a mean of logarithms would be another, and would depend on how deep samples were
-        counted.
+        The decoder's mean is a share too. The mean of logarithms is not its logarithm, and depends on the sequencing
+        depth.
         """
         return np.asarray(target / np.maximum(target.sum(1, keepdims=True), 1))
 
     def of_average(self, means: Array) -> NDArray[np.float32]:
-        """Return mean shares on the scale that the encoder reads."""
+        """Return mean shares, (n_classes, n_features), on the scale of the encoder's input."""
         return self.apply(means)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is known of the totals."""
+        """Return the median and the spread of the total counts."""
         return {"median_size": self.median_size, "log_size_spread": self.log_size_spread}
 
 
@@ -331,21 +333,21 @@ UNITS: dict[str, type[Units]] = {kind.kind: kind for kind in (Standard, Range, Z
 
 
 class FixedSurvey:
-    """A survey that has nothing to measure."""
+    """A survey that measures nothing and returns given units."""
 
     def __init__(self, units: Units) -> None:
         self.units = units
 
     def add(self, rows: Rows) -> None:
-        """Leave rows as they are."""
+        """Ignore rows, (n, n_features)."""
 
     def result(self) -> Units:
-        """Return the units."""
+        """Return the given units."""
         return self.units
 
 
 class RangeSurvey:
-    """Measures the smallest and the largest value of all features."""
+    """Measures the smallest and the largest value over all features."""
 
     def __init__(self) -> None:
         self.low, self.high = np.inf, -np.inf
@@ -356,7 +358,7 @@ class RangeSurvey:
             self.low, self.high = min(self.low, float(rows.min())), max(self.high, float(rows.max()))
 
     def result(self) -> Range:
-        """Return the units; constant data keep theirs."""
+        """Return the units; constant data are centred and not scaled."""
         return Range(np.array([(self.low + self.high) / 2]), np.array([(self.high - self.low) / 2 or 1.0]))
 
 
@@ -382,7 +384,7 @@ class StandardSurvey:
         if not len(rows):
             return
         self.low, self.high = np.minimum(self.low, rows.min(axis=0)), np.maximum(self.high, rows.max(axis=0))
-        # Means and variances are taken together by the formulas of Chan, Golub and LeVeque (Am. Stat. 37:242, 1983).
+        # Combined by the formulas of Chan, Golub and LeVeque (Am. Stat. 37:242, 1983).
         share = len(rows) / (self.n + len(rows))
         gap = rows.mean(axis=0, dtype=np.float64) - self.center
         self.variance = (
@@ -393,16 +395,16 @@ class StandardSurvey:
 
     @property
     def is_constant(self) -> NDArray[np.bool_]:
-        """Which features are constant: rounding leaves them a tiny spread, which must not be magnified."""
+        """Whether each feature is constant, (n_features,): rounding errors of its variance must not be magnified."""
         return np.asarray((self.high == self.low) | (self.variance == 0))
 
     @property
     def deviations(self) -> Array:
-        """Standard deviation of each feature, 1 where it is constant."""
+        """Standard deviation of each feature, (n_features,); 1 for constant features."""
         return np.where(self.is_constant, 1.0, np.sqrt(self.variance))
 
     def result(self) -> Units:
-        """Return the units; a constant feature keeps its own."""
+        """Return the units; constant features are centred and not scaled."""
         scale, spreads = self.deviations, np.sqrt(self.variance)[~self.is_constant]
         if len(spreads) and spreads.max() <= ONE_UNIT * spreads.min():
             scale = np.where(self.is_constant, 1.0, np.sqrt((spreads**2).mean()))
@@ -410,7 +412,7 @@ class StandardSurvey:
 
 
 class CountsSurvey(StandardSurvey):
-    """Measures the logarithms of the shares of counts, and the totals of the samples."""
+    """Measures mean and variance of `log_shares` of counts, and the total counts of the samples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -422,12 +424,18 @@ class CountsSurvey(StandardSurvey):
         self.totals.append(rows.sum(axis=1, dtype=np.float64))
 
     def result(self) -> Units:
-        """Return the units; a constant feature keeps its own."""
+        """Return the units; constant features are centred and not scaled."""
         totals = np.concatenate(self.totals)
         return Counts(self.center, self.deviations, float(np.median(totals)), float(np.log(totals).std()))
 
 
 def log_shares(counts: Rows) -> Array:
-    """Return log(1 + 10,000 × share of the row's total) of counts, (n, n_features)."""
+    """Return log(1 + 10,000 × share of the row's total) of counts, (n, n_features).
+
+    Examples
+    --------
+    >>> log_shares(np.array([[1, 3]])).round(3)
+    array([[7.824, 8.923]])
+    """
     totals = np.maximum(counts.sum(axis=1, keepdims=True, dtype=np.float64), 1.0)
     return np.asarray(np.log1p(counts * (TOTAL / totals)))

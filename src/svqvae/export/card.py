@@ -210,6 +210,4 @@ def _making(run: Mapping[str, Any]) -> str:
     how = f"Trained for {run['n_iter']} epochs with seed {schedule['seed']}"
     how = "Imported" if run["data"].get("imported") else how
     text = json.dumps(design | schedule, indent=2, ensure_ascii=False)
-    return (
-        f"{how} by {versions}. All settings, those among them that were chosen from the data:\n\n```json\n{text}\n```"
-    )
+    return f"{how} by {versions}. All settings, defaults among them:\n\n```json\n{text}\n```"

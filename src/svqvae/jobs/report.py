@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 from svqvae.data.samples import Samples, read_samples
 from svqvae.data.stored import open_table
 from svqvae.evaluation.beside import GIVEN, HELD_OUT, TRAINING, Sets, compare_beside
-from svqvae.evaluation.quality import quality_beside, quality_of
+from svqvae.evaluation.quality import Quality, quality_beside, quality_of
 from svqvae.files import current
 from svqvae.fitting.annotate import with_features_of
 from svqvae.fitting.fitted import Fitted
@@ -26,7 +26,7 @@ Progress = Callable[[str], Callable[[int, int], None] | None]
 Figures = Mapping[str, Mapping[str, float]]
 # Samples of each kind that are read from disk for the page: its map shows 1,500, and 5,000 tell an accuracy to 0.7 %.
 MAX_SAMPLES = 5000
-NEEDED = ("accuracy", "class_reconstruction", "sample_reconstruction", "n_samples")
+NEEDED = {field.name for field in fields(Quality)}
 
 
 def report_fitted(
@@ -111,7 +111,7 @@ def read_figures(folder: Path) -> dict[str, dict[str, float]]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {kind: figures for kind, figures in found.items() if set(NEEDED) <= set(figures)}
+        return {kind: figures for kind, figures in found.items() if set(figures) >= NEEDED}
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} must hold figures as `svqvae fit` writes them; it is damaged: {error}.") from None
 

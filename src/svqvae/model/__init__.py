@@ -1,1 +1,1 @@
-"""The model learns: torch and lightning-fabric, with no knowledge of files, scikit-learn or plots."""
+"""Networks, objectives and training: torch and lightning-fabric, without files, scikit-learn or plots."""

@@ -1,4 +1,4 @@
-"""Batches of training data, and what the network makes of one; their order is a function of seed and epoch alone."""
+"""Batches of training data and the output of the network; the order depends on the seed and the epoch alone."""
 
 import copy
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Part:
-    """Samples as they are read.
+    """Samples as they come from memory or a file, before they become a batch.
 
     Attributes
     ----------
     inputs
-        What the encoder reads, (n, ...).
+        Input of the encoder, (n, ...).
     target
-        What the decoder regenerates, (n, ...); None where that is what the encoder reads.
+        Target of the decoder, (n, ...); None where it equals `inputs`.
     size
-        Total count of each sample, (n,); None where no likelihood asks for it.
+        Total count of each sample, (n,); None where the likelihood does not use it.
     """
 
     inputs: Float[Tensor, "n *event"]
@@ -31,44 +31,44 @@ class Part:
 
     @property
     def regenerated(self) -> Tensor:
-        """What the decoder regenerates, (n, ...)."""
+        """Target of the decoder, (n, ...)."""
         return self.inputs if self.target is None else self.target
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all samples."""
+        """Size of all samples in bytes."""
         return self.inputs.nbytes + (0 if self.target is None else self.target.nbytes)
 
     def take(self, rows: Int[Tensor, " some"]) -> "Part":
         """Return some of the samples, by position."""
-        # index_select copies whole rows, which indexing with brackets does not.
+        # index_select copies whole rows and is four times as fast as indexing with brackets (benchmarks/NOTES.md).
         target, size = (None if values is None else values.index_select(0, rows) for values in (self.target, self.size))
         return Part(self.inputs.index_select(0, rows), target, size)
 
     def batch(self, y: Int[Tensor, " n"]) -> "Batch":
-        """Return the samples with their classes as a batch that is not augmented."""
+        """Return the samples with their class indices, (n,), as a batch without augmentation."""
         size = torch.ones(len(y), dtype=self.inputs.dtype) if self.size is None else self.size
         return Batch(self.inputs, self.regenerated, self.regenerated, size, y)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as the module sees them.
+    """A batch of samples for a training or evaluation step.
 
     Attributes
     ----------
     inputs
-        What the encoder reads, (batch, ...).
+        Input of the encoder, (batch, ...).
     sample_target
-        What the decoded latent is held against, (batch, ...).
+        Target of the decoded latent, (batch, ...).
     class_target
-        What the decoded code is held against, (batch, ...).
+        Target of the decoded code, (batch, ...).
     size
         Total count of each sample, (batch,); used by the count likelihood only.
     y
         Class index of each sample, (batch,).
     share
-        What part of a batch that several processes divide among them this is; 1 where one has it all.
+        Fraction of the whole batch that this process has; 1 for a single process.
     """
 
     inputs: Float[Tensor, "batch *event"]
@@ -94,10 +94,10 @@ class Batch:
         )
 
 
-# Not frozen: Fabric rebuilds what a network returns.
+# Not frozen, because Fabric rebuilds the output of a network.
 @dataclass
 class ModuleOutput:
-    """What one pass over a batch gives.
+    """Output of one forward pass over a batch.
 
     Attributes
     ----------
@@ -108,10 +108,10 @@ class ModuleOutput:
     distances
         Squared distance of each latent to each code in the model's geometry, (batch, classes).
     decoded
-        Decoder outputs: with gradient codes one for the code that stands for each sample, (batch, ...); with class-mean
-        codes one for each latent and then one for each code that is decoded, (batch + codes, ...).
+        Decoder outputs. Gradient codes: of the code that represents each sample, (batch, ...). Class-mean codes: of
+        each latent, followed by each decoded code, (batch + codes, ...).
     code_of_sample
-        With class-mean codes, which of the decoded codes is that of each sample, (batch,); else None.
+        Index, among the decoded codes, of the code of each sample, (batch,); None with gradient codes.
     """
 
     latents: Float[Tensor, "batch latent"]
@@ -127,30 +127,30 @@ class ModuleOutput:
 
     @property
     def class_output(self) -> Float[Tensor, "batch *event"]:
-        """Decoder output for the code that stands for each sample, (batch, ...)."""
+        """Decoder output for the code that represents each sample, (batch, ...)."""
         if self.code_of_sample is None:
             return self.decoded
         return self.decoded[len(self.latents) :].index_select(0, self.code_of_sample)
 
     @property
     def code_output(self) -> Float[Tensor, "classes *event"] | None:
-        """Decoder output for each code, (classes, ...); None where they are not all decoded."""
+        """Decoder output for each code, (classes, ...); None unless all codes were decoded."""
         rows = self.decoded[len(self.latents) :]
         return rows if len(rows) == len(self.codes) else None
 
 
 @runtime_checkable
 class Batches(Protocol):
-    """Training data in batches, wherever they stand.
+    """Training data in batches, in memory or on disk.
 
     Attributes
     ----------
     y
         Class index of each sample, (n,).
     n_batches
-        Number of batches of an epoch.
+        Number of batches per epoch.
     seed
-        Seed of the order.
+        Seed of the order of the samples.
     """
 
     y: Tensor
@@ -158,23 +158,23 @@ class Batches(Protocol):
     seed: int
 
     def divided(self, rank: int, n_ranks: int) -> "Batches":
-        """Return what process `rank` of `n_ranks` takes of each batch, so that together they take what one would.
+        """Return the part of each batch for process `rank` of `n_ranks`; all parts together are the whole batch.
 
-        Where the last batches would hold fewer samples than there are processes, there are fewer batches.
+        There are fewer batches where some would have fewer samples than there are processes.
         """
 
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
-        """Yield every sample once, shuffled, and shifted where `is_augmented`."""
+        """Yield every sample once, shuffled; images are shifted if `is_augmented`."""
 
     def once(self) -> Iterator[Batch]:
-        """Yield every sample once, in order and as it is."""
+        """Yield every sample once, in order and without augmentation."""
 
     def take(self, rows: Tensor) -> Batch:
-        """Return some of the samples as they are, by positions in rising order, whichever process asks."""
+        """Return samples by ascending position, (n_chosen,), without augmentation; the same in every process."""
 
 
 class MemoryBatches:
-    """Batches of data that stand in memory.
+    """Batches of data in memory.
 
     Parameters
     ----------
@@ -187,7 +187,8 @@ class MemoryBatches:
     seed
         Seed of the order and of the shifts.
     max_shift
-        Images are moved by up to this many pixels each way, drawn anew each epoch, the border continued outward.
+        Images are shifted by up to this many pixels in each direction, drawn anew each epoch, and padded by repeating
+        their border.
 
     Examples
     --------
@@ -210,13 +211,13 @@ class MemoryBatches:
         return part
 
     def with_inputs(self, inputs: Float[Tensor, "n *event"]) -> "MemoryBatches":
-        """Return the same batches of samples of which the encoder reads something else."""
+        """Return the same batches with other inputs of the encoder, (n, ...), and the same targets."""
         other = copy.copy(self)
         other.part = replace(self.part, inputs=inputs, target=self.part.regenerated)
         return other
 
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
-        """Yield every sample once, shuffled, and shifted where `is_augmented`."""
+        """Yield every sample once, shuffled; images are shifted if `is_augmented`."""
         generator = generator_of(self.seed, epoch)
         order = torch.randperm(len(self.y), generator=generator)
         for rows in order.tensor_split(self.n_batches):
@@ -225,36 +226,36 @@ class MemoryBatches:
             yield moved(batch, self.max_shift, own, len(rows), generator) if is_augmented else batch
 
     def once(self) -> Iterator[Batch]:
-        """Yield every sample once, in order and as it is."""
+        """Yield every sample once, in order and without augmentation."""
         for rows in torch.arange(len(self.y)).tensor_split(self.n_batches):
             own = own_part(len(rows), self.rank, self.n_ranks)
             yield replace(self.take(rows[own]), share=share_of(own, len(rows)))
 
     def take(self, rows: Int[Tensor, " some"]) -> Batch:
-        """Return some of the samples as they are, whichever process asks."""
+        """Return samples by position, (n_chosen,), without augmentation; the same in every process."""
         return self.part.take(rows).batch(self.y.index_select(0, rows))
 
 
 def generator_of(seed: int, epoch: int) -> torch.Generator:
-    """Return the source of an epoch's order and shifts."""
+    """Return the random number generator for the order and the shifts of an epoch."""
     return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
 
 
 def own_part(n: int, rank: int, n_ranks: int) -> slice:
-    """Return which of the n samples of a batch process `rank` of `n_ranks` takes."""
+    """Return the slice of a batch of n samples that belongs to process `rank` of `n_ranks`."""
     return slice(n * rank // n_ranks, n * (rank + 1) // n_ranks)
 
 
 def share_of(own: slice, n: int) -> float:
-    """Return what part of a batch of n samples a process takes."""
+    """Return the fraction of a batch of n samples that a slice covers."""
     return float(own.stop - own.start) / max(1, n)
 
 
 def moved(batch: Batch, max_shift: int, own: slice, n: int, generator: torch.Generator) -> Batch:
-    """Return a process's part of a batch of n images, moved; classes are still held against images that are not."""
+    """Return a process's part, `own`, of a batch of n images, shifted; the targets of the classes are not shifted."""
     if not max_shift:
         return batch
-    # Moves are drawn for the whole batch, so that they do not depend on how many processes share it.
+    # Shifts are drawn for the whole batch, so that they do not depend on the number of processes.
     moves = torch.randint(0, 2 * max_shift + 1, (2, n), generator=generator)
     shifted = shift(batch.inputs, max_shift, moves[:, own])
     return replace(batch, inputs=shifted, sample_target=shifted)
@@ -263,7 +264,18 @@ def moved(batch: Batch, max_shift: int, own: slice, n: int, generator: torch.Gen
 def shift(
     images: Float[Tensor, "batch channels height width"], max_shift: int, moves: Int[Tensor, "2 batch"]
 ) -> Float[Tensor, "batch channels height width"]:
-    """Move each image by whole pixels, up and left by `max_shift` less what `moves` says; the border is continued."""
+    """Shift images by whole pixels, padding them by repeating their border.
+
+    Parameters
+    ----------
+    images
+        (batch, channels, height, width).
+    max_shift
+        Largest shift in pixels.
+    moves
+        Vertical and horizontal offset of each image, (2, batch), from 0 to 2 × `max_shift`; `max_shift` is no shift,
+        and larger offsets move an image up and left.
+    """
     n, _, height, width = images.shape
     padded = functional.pad(images, (max_shift,) * 4, mode="replicate")
     top, left = moves

@@ -1,4 +1,4 @@
-"""The state of training after an epoch: enough to go on with the same bits as if it had never stopped."""
+"""The state of training after an epoch, from which a resumed fit ends with the same bits as an uninterrupted one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 Row = dict[str, float | int]
-# Told of each epoch: its place, how many there are in all, and its row.
+# Called after each epoch with its index, the total number of epochs, and its row of the history.
 OnEpoch = Callable[[int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that training needs to go on, as tensors on the CPU and what JSON can hold.
+    """The state of training: tensors on the CPU, and values that JSON can hold.
 
-    Order, shifts and dropout are functions of the seed and the epoch, so that no random state is kept.
+    Order, shifts and dropout depend on the seed and the epoch alone, so that no random state is stored.
 
     Attributes
     ----------
     tensors
         ``module.…``, the state of the module; ``optimizer.<parameter>.<moment>``; ``best.…``, the weights with the
-        least validation loss.
+        lowest validation loss.
     progress
-        ``history``: a row per epoch; ``n_trained``: epochs that trained the whole network, None while they are not
-        over; ``best_loss`` and ``n_worse`` of early stopping; ``rates`` and ``scheduler``, the learning rates and where
-        their schedule stands.
+        ``history``: one row per epoch; ``n_trained``: number of epochs that trained the whole network, None until that
+        phase has ended; ``best_loss`` and ``n_worse``: state of early stopping; ``rates`` and ``scheduler``: learning
+        rates and state of their schedule.
     """
 
     tensors: Mapping[str, Tensor]
@@ -45,14 +45,14 @@ def capture(
     best: Mapping[str, Tensor] | None,
     **progress: Any,
 ) -> Checkpoint:
-    """Take the state down; tensors may still be shared with the network, so write them before the next step.
+    """Collect the state of training; its tensors may share memory with the network, so write them before the next step.
 
     Parameters
     ----------
     module, optimizer, scheduler
-        As they are after an epoch.
+        In their state after an epoch.
     best
-        The state of the module with the least validation loss so far, or None.
+        State of the module with the lowest validation loss so far, or None.
     **progress
         Further entries of `Checkpoint.progress`.
     """
@@ -67,14 +67,14 @@ def capture(
 
 
 def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler) -> None:
-    """Put module, optimiser and schedule where `capture` found them."""
+    """Set module, optimiser and schedule, in place, to the state that `capture` collected."""
     module.load_state_dict(part_of(checkpoint, "module."))
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in part_of(checkpoint, "optimizer.").items():
         number, moment = name.split(".", 1)
         weight = weights[int(number)]
-        # A fused optimiser goes through memory as it lies: moments must lie there as their weight does.
+        # A fused optimiser reads memory in its physical order, so moments need the memory layout of their weight.
         is_moment = value.shape == weight.shape
         moments.setdefault(int(number), {})[moment] = (
             torch.empty_like(weight.detach()).copy_(value) if is_moment else value
@@ -86,7 +86,7 @@ def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: Optimizer, sch
 
 
 def part_of(checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose name starts with a prefix, without it.
+    """Return copies of the tensors whose names start with a prefix, by name without the prefix.
 
     Examples
     --------

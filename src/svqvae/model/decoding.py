@@ -1,8 +1,8 @@
-"""Decode the own code of each sample at the cost of one decoder row per class.
+"""Decode the code of each sample's class at the cost of one decoder row per class.
 
-The published objective decodes q = z + sg(e_y - z) for each sample: the value of its class code, with the gradient
-handed to z. Samples of one class share the value, so the forward pass and the gradients of the decoder's weights
-need one row per class that is present; only the gradient that flows on to each latent needs a row per sample.
+The published objective decodes q = z + sg(e_y - z) for each sample: the value is the code of its class, and the
+gradient goes straight through to z. Samples of a class share the value, so the forward pass and the gradients of the
+decoder's weights need one row per class in the batch. Only the gradient at the latents needs a row per sample.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from svqvae.model.networks import Crop
 
-# Layers that treat each number of a batch by itself.
+# Element-wise layers.
 ELEMENT_WISE = (
     nn.Identity,
     nn.ReLU,
@@ -28,7 +28,7 @@ ELEMENT_WISE = (
     nn.Sigmoid,
     nn.Tanh,
 )
-# Layers that treat each row of a batch by itself and without chance.
+# Deterministic layers whose output for a row depends on that row alone.
 ROW_WISE = (
     *ELEMENT_WISE,
     nn.Linear,
@@ -49,21 +49,21 @@ def decode_own_codes(
     codes: Float[Tensor, "classes latent"],
     y: Int[Tensor, " batch"],
 ) -> Float[Tensor, "batch *event"]:
-    """Decode the code of each sample's class, straight through.
+    """Decode the code of each sample's class with a straight-through gradient.
 
     Parameters
     ----------
     decoder
-        Maps latents to outputs. Rows are shared where it is a layer, or a plain sequence of layers, known to treat
-        each row by itself (`ROW_WISE`); otherwise each sample is decoded by itself.
+        (rows, latent) to (rows, ...). If it is a layer of `ROW_WISE`, or an `nn.Sequential` of these, each class is
+        decoded once; otherwise each sample is decoded separately.
     activation
-        Layer that follows.
+        Layer after the decoder.
     latents
         z, (batch, latent).
     codes
         E, (classes, latent); receives no gradient.
     y
-        Class of each sample, (batch,).
+        Class index of each sample, (batch,).
 
     Returns
     -------
@@ -82,7 +82,7 @@ def decode_own_codes(
 
 
 class _SharedDecoding(torch.autograd.Function):
-    """Forward and weight gradients on one row per present class; latent gradients on one row per sample."""
+    """Forward pass and weight gradients with one row per class in the batch; latent gradients with one per sample."""
 
     @staticmethod
     def forward(
@@ -100,7 +100,7 @@ class _SharedDecoding(torch.autograd.Function):
             for layer in layers:
                 inputs.append(output.detach())
                 if _is_plain(layer):
-                    # Under autocast the weight is cast once, for forward and backward.
+                    # Under autocast the weight is cast once for the forward and the backward pass.
                     weight = _autocast_weight(layer.weight)
                     output = functional.linear(output, weight, layer.bias)
                     weights_used.append(weight.detach())
@@ -133,22 +133,22 @@ class _SharedDecoding(torch.autograd.Function):
 
 
 def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
-    """Return whether a layer is x Wᵀ + b and nothing else: no subclass, and without hooks."""
+    """Return whether a layer computes just x Wᵀ + b: no subclass of `nn.Linear`, and no hooks."""
     return type(layer) is nn.Linear and not (layer._forward_pre_hooks or layer._forward_hooks)
 
 
 def _autocast_weight(weight: Tensor) -> Tensor:
-    """Return a weight in the precision that autocast takes products in."""
+    """Return a weight in the precision of products under autocast, or as it is without autocast."""
     kind = weight.device.type
     return weight.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else weight
 
 
 def _input_gradient(layer: nn.Module, layer_input: Tensor, row_of_sample: Tensor, gradient: Tensor) -> Tensor:
-    """Return the gradient at a layer's input for each sample, given that at its output.
+    """Return the gradient at a layer's input for each sample, given the gradient at its output.
 
-    Transposed convolutions do not depend on where they are linearised, so they need no input. Layers that treat each
-    number by itself have one derivative per number, which the samples of a class share. Any other layer, among them
-    linear ones that are not plain, is run again on the samples' rows.
+    The gradient of a transposed convolution does not depend on its input. An element-wise layer has one derivative per
+    number, which the samples of a class share. Any other layer, such as a linear layer with hooks, is run again with
+    one row per sample.
     """
     if isinstance(layer, nn.Identity):
         return gradient
@@ -169,7 +169,7 @@ def _input_gradient(layer: nn.Module, layer_input: Tensor, row_of_sample: Tensor
             values = layer_input.to(gradient.dtype).requires_grad_()
             (derivative,) = torch.autograd.grad(layer(values).sum(), values)
         return _take_rows(derivative, row_of_sample).mul_(gradient)
-    # Under mixed precision the stored inputs are of lower precision than the weights.
+    # Under mixed precision the stored inputs have a lower precision than the weights.
     weight = next(layer.parameters(), None)
     rows = _take_rows(layer_input, row_of_sample).to(gradient.dtype if weight is None else weight.dtype)
     with torch.enable_grad():
@@ -179,7 +179,7 @@ def _input_gradient(layer: nn.Module, layer_input: Tensor, row_of_sample: Tensor
 
 
 def _take_rows(tensor: Tensor, index: Tensor) -> Tensor:
-    """Return rows of a tensor, each copied as a whole: images with the channels last keep them there."""
+    """Return rows of a tensor by index, each copied as a whole; images keep a channels-last memory format."""
     if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
     return tensor.index_select(0, index)

@@ -1,4 +1,4 @@
-"""Batches of training data on disk: read in small pieces from all over the file, mixed in a buffer of bounded size."""
+"""Batches of training data on disk: small pieces from all over the file are shuffled in a buffer of bounded size."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,31 +16,31 @@ from torch import Tensor
 from svqvae.model.batches import Batch, Part, generator_of, moved, own_part, share_of
 
 Found = TypeVar("Found")
-# Reads samples by rising positions.
+# Reads samples by ascending position.
 Read = Callable[[Tensor], Part]
 
-# Bytes of the samples that are in memory at a time: those that are used and those that are read for use next.
+# Bytes of samples in memory, a guard chosen by hand: the buffer in use and the next one, 64 MiB each.
 MEMORY = 128 << 20
-# Bytes that are read in a piece: the less, the better the classes of a sorted file mix.
+# Bytes of a piece, 64 KiB, chosen by hand: smaller pieces mix the classes of a sorted file better.
 PIECE = 1 << 16
-# Share of a buffer that one piece may have, where the file is packed in large pieces.
+# Largest share of a buffer for one piece where the file has large compressed chunks; chosen by hand.
 LARGEST = 1 / 16
 
 
 class DiskBatches:
-    """Batches of data that are read as they are needed.
+    """Batches of data that are read when they are needed.
 
-    An epoch's order is a function of its number and the seed. The data are cut into pieces of rows that stand together,
-    and the pieces spread over as many buffers as it takes for two of them to have their place in memory: of as many
-    neighbouring pieces as there are buffers, each buffer gets one, drawn at random. So a buffer holds rows from all
-    over the file, and of a file that is sorted by class the same share of each class. Within a buffer rows are
-    shuffled; while one is used, a thread reads the next.
+    The order of an epoch depends on its number and the seed alone. The file is cut into pieces of adjacent rows. There
+    are as many buffers as it takes for two of them to fit into memory. Of each run of as many adjacent pieces as there
+    are buffers, every buffer gets one, at random. A buffer thus holds rows from all over the file, and about the same
+    share of each class even if the file is sorted by class. Rows are shuffled within a buffer, and while one buffer is
+    used, a thread reads the next.
 
     Parameters
     ----------
     read
-        Returns samples by rising positions. It runs in a thread beside training, which PyTorch's operations in it
-        would slow.
+        Returns samples by ascending position. It runs in a thread beside training and should not use operations of
+        PyTorch, which would slow training down.
     y
         Class index of each sample, (n,).
     batch_size
@@ -48,11 +48,11 @@ class DiskBatches:
     seed
         Seed of the order and of the shifts.
     max_shift
-        As for `svqvae.model.batches.MemoryBatches`.
+        As in `svqvae.model.batches.MemoryBatches`.
     n_together
-        Rows that are best read together, since the file keeps them in one packed piece.
+        Number of rows in a compressed chunk of the file, which are best read together.
     memory
-        Bytes that samples may take in memory, twice a batch at least.
+        Bytes of samples in memory; two batches are held in any case.
 
     Examples
     --------
@@ -82,14 +82,14 @@ class DiskBatches:
         self.rank, self.n_ranks = 0, 1
 
     def divided(self, rank: int, n_ranks: int) -> "DiskBatches":
-        """As `svqvae.model.batches.Batches.divided`; a process reads its part alone."""
+        """As `svqvae.model.batches.Batches.divided`; each process reads only its own part."""
         part = copy.copy(self)
         part.rank, part.n_ranks = rank, n_ranks
         part.n_batches = max(1, min(self.n_batches, len(self.y) // n_ranks))
         return part
 
     def epoch(self, epoch: int, is_augmented: bool = True) -> Iterator[Batch]:
-        """Yield every sample once, shuffled, and shifted where `is_augmented`."""
+        """Yield every sample once, shuffled; images are shifted if `is_augmented`."""
         generator = generator_of(self.seed, epoch)
         buffers = self._buffers()
         order = mixed_order([sum(sizes) for sizes in buffers], self.n_piece, generator)
@@ -97,12 +97,12 @@ class DiskBatches:
             yield moved(batch, self.max_shift, own, n, generator) if is_augmented else batch
 
     def once(self) -> Iterator[Batch]:
-        """Yield every sample once, in order and as it is."""
+        """Yield every sample once, in order and without augmentation."""
         for batch, _, _ in self._read_in(torch.arange(len(self.y)), self._buffers()):
             yield batch
 
     def take(self, rows: Int[Tensor, " some"]) -> Batch:
-        """Return some of the samples as they are, by rising positions."""
+        """Return samples by ascending position, (n_chosen,), without augmentation."""
         return self.read(rows).batch(self.y[rows])
 
     def _buffers(self) -> list[list[int]]:
@@ -113,9 +113,9 @@ class DiskBatches:
         return [sizes[start:stop] for start, stop in pairwise(bounds)]
 
     def _read_in(self, order: Tensor, buffers: list[list[int]]) -> Iterator[tuple[Batch, slice, int]]:
-        """Yield batches in an order, which part of the whole each is, and the size of the whole.
+        """Yield, in the given order, this process's part of each batch, its slice of the batch, and the batch's size.
 
-        While those of one buffer are used, the next is read.
+        While one buffer is used, the next is read.
         """
         batches = iter(torch.split(order, [n for sizes in buffers for n in sizes]))
         owns = [[own_part(n, self.rank, self.n_ranks) for n in sizes] for sizes in buffers]
@@ -128,10 +128,10 @@ class DiskBatches:
                 yield replace(found.take(chosen).batch(y[chosen]), share=share_of(own, n)), own, n
 
     def _load(self, rows: Tensor) -> tuple[Tensor, Part, Tensor]:
-        """Read rows in the order of the file; return that order, what was read, and the place of each row in it.
+        """Read rows in the order of the file; return the sorted positions, the samples, and each row's place in them.
 
-        Without PyTorch's operations: they would bring this thread a team of OpenMP threads of its own, beside which
-        training takes nearly twice as long.
+        Sorting is left to numpy: operations of PyTorch would start a second team of OpenMP threads for this thread,
+        which makes training take nearly twice as long (benchmarks/NOTES.md).
         """
         order = np.argsort(rows.numpy())
         rising = torch.from_numpy(rows.numpy()[order])
@@ -139,16 +139,16 @@ class DiskBatches:
 
 
 def mixed_order(sizes: Sequence[int], n_piece: int, generator: torch.Generator) -> Int[Tensor, " n"]:
-    """Return a random order of rows that follow in buffers of given sizes, each with rows from everywhere.
+    """Return a random order of rows, (n,), in consecutive buffers that each hold rows from all over the file.
 
     Parameters
     ----------
     sizes
-        Rows of each buffer, about the same.
+        Number of rows in each buffer, about the same for all.
     n_piece
-        Rows that come into one buffer with their neighbours.
+        Number of adjacent rows in a piece, which goes into one buffer as a whole.
     generator
-        Source of random numbers.
+        Random number generator.
 
     Examples
     --------
@@ -158,13 +158,13 @@ def mixed_order(sizes: Sequence[int], n_piece: int, generator: torch.Generator) 
     """
     n, n_buffers = sum(sizes), len(sizes)
     if n_buffers == 1:
-        # The order of data in memory.
+        # The same order as that of data in memory.
         return torch.randperm(n, generator=generator)
     n_pieces = -(-n // n_piece)
-    # Neighbouring pieces, as many as buffers, go to different buffers: places are drawn without replacement.
+    # Each run of as many adjacent pieces as there are buffers is dealt out one piece to a buffer.
     keys = torch.rand(-(-n_pieces // n_buffers), n_buffers, generator=generator)
     buffers = keys.argsort(1).flatten()[:n_pieces]
-    # In random order within a buffer, since those at its ends may come to the buffer before or after.
+    # Random within a buffer, since pieces at its ends may slip into the buffer before or after it.
     pieces = (buffers + torch.rand(n_pieces, generator=generator)).argsort()
     rows = (pieces[:, None] * n_piece + torch.arange(n_piece)).flatten()
     parts = torch.split(rows[rows < n], list(sizes))
@@ -172,9 +172,9 @@ def mixed_order(sizes: Sequence[int], n_piece: int, generator: torch.Generator) 
 
 
 def read_ahead(jobs: Iterable[Callable[[], Found]]) -> Iterator[Found]:
-    """Yield what jobs return, in order; while one result is used, a thread does the next job.
+    """Yield the results of jobs in order; while one result is used, a thread runs the next job.
 
-    What a job raises is raised here. To close the iterator waits for the job that is under way and starts no other.
+    Exceptions of a job are raised here. Closing the iterator waits for the running job and starts no other.
     """
     with ThreadPoolExecutor(1, "svqvae-read-ahead") as thread:
         waiting: Future[Found] | None = None

@@ -1,4 +1,4 @@
-"""Run a trained module over many samples, in chunks and without gradients."""
+"""Apply a trained module to many samples, in chunks and without gradients."""
 
 import copy
 from collections.abc import Callable
@@ -12,15 +12,16 @@ from torch import Tensor
 from svqvae.model.module import SVQVAEModule
 from svqvae.model.quantizer import RelativeDistances
 
+# Rows that go through the network at a time: a guard for memory, chosen by hand; 4 MB for 978 features.
 CHUNK = 1024
-# Matrix products of one or two rows round otherwise than larger ones; with at least so many rows, a sample gets the
-# same bits alone as among others.
+# Least rows of a chunk, chosen by hand. Matrix products of one or two rows round differently from larger ones; padded,
+# a sample gets the same bits alone as among others.
 SMALLEST = 16
 
 
 @torch.inference_mode()
 def encode(module: SVQVAEModule, inputs: Float[Tensor, "n *event"]) -> Float[Tensor, "n latent"]:
-    """Return the latent of each sample."""
+    """Return the latent of each sample, (n, latent), in the precision of the codes."""
     return _in_chunks(module.encode, inputs.to(module.quantizer.codes.dtype))
 
 
@@ -28,7 +29,7 @@ def encode(module: SVQVAEModule, inputs: Float[Tensor, "n *event"]) -> Float[Ten
 def decode(
     module: SVQVAEModule, latents: Float[Tensor, "n latent"], size: Float[Tensor, " n"]
 ) -> Float[Tensor, "n *event"]:
-    """Return the expected data, in the model's units, for latents and total counts."""
+    """Return the expected data, (n, ...), in the model's units, for latents, (n, latent), and total counts, (n,)."""
     dtype = module.quantizer.codes.dtype
     return module.likelihood.mean(_in_chunks(module.decode, latents.to(dtype)), size.to(dtype))
 
@@ -40,7 +41,7 @@ def codes_of(module: SVQVAEModule) -> NDArray[np.floating]:
 
 
 def decode_codes(module: SVQVAEModule, size: float) -> Float[Tensor, "classes *event"]:
-    """Return the expected data for the codes at a total count, in double precision."""
+    """Return the expected data of each code, (classes, ...), at the total count `size`, in double precision."""
     codes = module.quantizer.codes.detach()
     return decode_exactly(module, codes, torch.full((len(codes),), size))
 
@@ -48,13 +49,13 @@ def decode_codes(module: SVQVAEModule, size: float) -> Float[Tensor, "classes *e
 def decode_exactly(
     module: SVQVAEModule, latents: Float[Tensor, "n latent"], size: Float[Tensor, " n"]
 ) -> Float[Tensor, "n *event"]:
-    """As `decode`, in double precision: for a few latents whose decoded digits are looked at."""
+    """As `decode`, in double precision: slower, for a few latents."""
     return decode(copy.deepcopy(module).double(), latents, size)
 
 
 @torch.inference_mode()
 def nearness(module: SVQVAEModule) -> Callable[[Float[Tensor, "n latent"]], Float[Tensor, "n classes"]]:
-    """Return a function of latents, `RelativeDistances` to the module's codes."""
+    """Return a function from latents, (n, latent), to their `RelativeDistances` to the codes, (n, classes)."""
     measure = RelativeDistances(module.quantizer.codes, module.geometry)
 
     @torch.inference_mode()
@@ -65,7 +66,7 @@ def nearness(module: SVQVAEModule) -> Callable[[Float[Tensor, "n latent"]], Floa
 
 
 def _in_chunks(run: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Apply a row-wise function to at most `CHUNK` rows at a time, and never to fewer than `SMALLEST`."""
+    """Apply a row-wise function to chunks of at most `CHUNK` rows, padded to at least `SMALLEST`."""
     results = []
     for chunk in torch.split(rows, CHUNK):
         n_missing = max(0, SMALLEST - len(chunk))

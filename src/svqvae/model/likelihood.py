@@ -1,4 +1,4 @@
-"""What a decoder's output means: its mean in the units of the data, its error, and how to draw from it."""
+"""Likelihoods: the mean, the reconstruction error and random draws that belong to a decoder's output."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -17,22 +17,21 @@ Array = NDArray[np.float64]
 
 
 class Likelihood(nn.Module, ABC):
-    """The meaning of a decoder's output; the classes below are its kinds, and `LIKELIHOODS` has them by name.
+    """How a decoder's output describes the data; the subclasses below are in `LIKELIHOODS` by name.
 
     Parameters
     ----------
     n_features
         Number of features.
     scale
-        Largest absolute value of the data in the model's units, where the likelihood bounds them.
+        Largest absolute value of the data in the model's units, for a likelihood that bounds them.
 
     Attributes
     ----------
     takes_means
-        Whether the error against a mean of several targets has the same minimum as their mean error.
+        Whether the error against the mean of several targets has the same minimum as the mean of their errors.
     activation
-        Layer that the decoder ends in, each number by itself: samples of a class share what it makes of their code.
-        `mean` and `error` take what it gives.
+        Element-wise last layer of the decoder; its output is the `output` of the methods.
     """
 
     takes_means: bool = True
@@ -45,7 +44,7 @@ class Likelihood(nn.Module, ABC):
     def mean(
         self, output: Float[Tensor, "batch *event"], size: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch *event"]:
-        """Return the expected data for decoder outputs and total counts `size`."""
+        """Return the expected data, (batch, ...), for decoder outputs, (batch, ...), and total counts, (batch,)."""
 
     @abstractmethod
     def draw(self, means: Array, noise: Array, rng: np.random.Generator) -> Array:
@@ -54,11 +53,16 @@ class Likelihood(nn.Module, ABC):
         Parameters
         ----------
         means
-            (n, ...), in the units of the data.
+            Expected data in the units of the data, (n, ...).
         noise
-            Standard deviation within classes that decoded draws lack, per feature, (...), in the same units.
+            Standard deviation of each feature within classes that decoded latents lack, (...), in the same units.
         rng
-            Source of random numbers.
+            Random number generator.
+
+        Returns
+        -------
+        numpy.ndarray
+            Draws in the units of the data, (n, ...).
         """
 
     @abstractmethod
@@ -68,7 +72,17 @@ class Likelihood(nn.Module, ABC):
         target: Float[Tensor, "batch *event"],
         size: Float[Tensor, " batch"],
     ) -> Float[Tensor, ""]:
-        """Return the reconstruction error, a mean over samples and features."""
+        """Return the reconstruction error, averaged over samples and features.
+
+        Parameters
+        ----------
+        output
+            Decoder outputs, (batch, ...).
+        target
+            Data in the model's units, or counts, (batch, ...).
+        size
+            Total count of each sample, (batch,).
+        """
 
     def errors(
         self,
@@ -78,16 +92,16 @@ class Likelihood(nn.Module, ABC):
         class_target: Float[Tensor, "batch *event"],
         size: Float[Tensor, " batch"],
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return the errors of the samples' own outputs and of the outputs of the codes that stand for them.
+        """Return the mean error of the decoded latents, and that of the decoded code of each sample.
 
         Parameters
         ----------
         output
-            Decoder outputs of the samples and then of codes, (batch + codes, ...).
+            Decoder outputs of the latents, followed by those of the codes, (batch + codes, ...).
         code_of_sample
-            Which of these codes stands for each sample, (batch,).
+            Index, among these codes, of the code of each sample, (batch,).
         sample_target, class_target
-            What a sample's own output and that of its code are held against, (batch, ...).
+            Targets of the decoded latents and of the decoded codes, (batch, ...).
         size
             Total count of each sample, (batch,).
         """
@@ -105,11 +119,11 @@ class Gaussian(Likelihood):
     def mean(
         self, output: Float[Tensor, "batch *event"], size: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch *event"]:
-        """Return the output as it is."""
+        """Return the output unchanged."""
         return output
 
     def draw(self, means: Array, noise: Array, rng: np.random.Generator) -> Array:
-        """Add Gaussian noise of the standard deviation that decoded draws lack."""
+        """Add Gaussian noise with standard deviation `noise`."""
         return means + noise * rng.standard_normal(means.shape)
 
     def error(
@@ -130,10 +144,10 @@ class Gaussian(Likelihood):
         class_target: Float[Tensor, "batch *event"],
         size: Float[Tensor, " batch"],
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """As `Likelihood.errors`, from the sums of the targets that share a code, without a row per sample and code.
+        """As `Likelihood.errors`, from class sums of the targets instead of a decoded row per sample.
 
-        Output and targets have one type. In single precision rounding errs by about 10⁻⁶ of the mean square of the
-        targets in the error of the codes, and by about 10⁻⁶ of the targets' size in its gradient.
+        Output and targets must have the same dtype. In single precision, rounding errors are about 10⁻⁶ of the mean
+        square of the targets in the error of the codes, and about 10⁻⁶ of the targets in its gradient.
         """
         each: tuple[Tensor, Tensor] = _MeanSquares.apply(  # type: ignore[no-untyped-call]
             output, code_of_sample, sample_target, class_target
@@ -147,7 +161,7 @@ class Bounded(Gaussian):
     Parameters
     ----------
     n_features
-        Of no account.
+        Unused.
     scale
         Largest absolute value of the data in the model's units: 1 for pixels in [-1, 1], 10 for z-scores.
     """
@@ -157,7 +171,7 @@ class Bounded(Gaussian):
         self.activation = ScaledTanh(scale)
 
     def draw(self, means: Array, noise: Array, rng: np.random.Generator) -> Array:
-        """Return the means as they are: noise on pixels would make no better image."""
+        """Return the means unchanged: noise on pixels would not make better images."""
         return means
 
 
@@ -185,20 +199,20 @@ class Bernoulli(Likelihood):
 
 
 class NegativeBinomial(Likelihood):
-    """The output is the log share of each feature in a sample's total count; one dispersion per feature is learnt.
+    """The softmax of the output is each feature's share of a sample's total count; dispersions are learnt per feature.
 
-    mean μ = size · softmax(output), variance μ + μ²/θ, θ = exp(log_dispersion); the error is the mean negative
+    Mean μ = size · softmax(output), variance μ + μ²/θ, θ = exp(log_dispersion); the error is the mean negative
     log likelihood in nats per feature. The parametrisation is that of Lopez et al. (Nature Methods 15:1053, 2018).
 
     Parameters
     ----------
     n_features
-        Number of features, for the dispersions.
+        Number of features, each with a dispersion.
     scale
-        Of no account.
+        Unused.
     """
 
-    # The totals of the samples differ, and the dispersion must see their spread.
+    # A mean would hide how totals and counts vary between samples, from which the dispersion is learnt.
     takes_means = False
 
     def __init__(self, n_features: int = 1, scale: float = 1.0) -> None:
@@ -208,11 +222,11 @@ class NegativeBinomial(Likelihood):
     def mean(
         self, output: Float[Tensor, "batch *event"], size: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch *event"]:
-        """Return size × softmax(output): expected counts for samples of `size` counts in total."""
+        """Return size × softmax(output), the expected counts of samples with `size` counts in total."""
         return size[:, None] * torch.softmax(output, dim=1)
 
     def draw(self, means: Array, noise: Array, rng: np.random.Generator) -> Array:
-        """Draw counts: Poisson around means that vary as a gamma distribution of the learnt dispersion."""
+        """Draw counts from Poisson distributions whose means follow a gamma distribution with the learnt dispersion."""
         dispersion = np.exp(self.log_dispersion.detach().numpy().astype(np.float64))
         return rng.poisson(rng.gamma(dispersion, means / dispersion)).astype(np.float64)
 
@@ -237,7 +251,7 @@ class NegativeBinomial(Likelihood):
 
 
 class _MeanSquare(torch.autograd.Function):
-    """As `torch.nn.functional.mse_loss`, with one table for the differences and then for their gradient."""
+    """As `torch.nn.functional.mse_loss`, with the gradient written over the differences to save memory."""
 
     @staticmethod
     def forward(ctx: Any, mean: Tensor, target: Tensor) -> Tensor:
@@ -249,15 +263,15 @@ class _MeanSquare(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (difference,) = ctx.saved_tensors
-        # In place: a second backward pass through the same graph is refused by the check of versions.
+        # In place: PyTorch's version check refuses a second backward pass through the same graph.
         return difference.mul_(gradient * (2 / difference.numel())), None
 
 
 class _MeanSquares(torch.autograd.Function):
-    """Mean squares of outputs less their targets, and of codes' outputs less the targets of the samples they stand for.
+    """Mean squared errors of decoded latents, and of decoded codes against the targets of the samples of their class.
 
-    With C the output of a code, t the n targets that it stands for and m their mean,
-    Σ‖C - t‖² = n‖C - m‖² + Σ‖t‖² - n‖m‖². The table of differences becomes that of their gradient.
+    With C a decoded code, t the n targets of its class and m their mean, Σ‖C - t‖² = n‖C - m‖² + Σ‖t‖² - n‖m‖². The
+    gradient is written over the differences to save memory.
     """
 
     @staticmethod
@@ -272,7 +286,7 @@ class _MeanSquares(torch.autograd.Function):
         centers = torch.zeros_like(of_codes).index_add_(0, code_of_sample, class_target)
         centers /= _per_row(counts.clamp_min(1), centers)
         torch.sub(mean[n:], centers, out=of_codes)
-        # Added up in double precision, since what the targets have in common cancels.
+        # Summed in double precision, since Σ‖t‖² and n‖m‖² nearly cancel.
         within = _square_norms(class_target).double().sum() - (counts * _square_norms(centers)).double().sum()
         between = (counts * _square_norms(of_codes)).double().sum()
         of_codes *= _per_row(counts, of_codes)
@@ -294,13 +308,13 @@ class _MeanSquares(torch.autograd.Function):
 
 
 def _square_norms(rows: Tensor) -> Tensor:
-    """Return the sum of squares of each row, (n,); by its root, since that makes no table of squares."""
+    """Return the sum of squares of each row, (n,), as a squared norm, which needs no table of squares."""
     norms: Tensor = torch.linalg.vector_norm(rows, dim=tuple(range(1, rows.ndim)))
     return norms.square()
 
 
 def _per_row(factors: Tensor, rows: Tensor) -> Tensor:
-    """Return a factor of each row, (n,), such that it multiplies rows, (n, ...)."""
+    """Return one factor per row, (n,), in a shape that broadcasts over rows, (n, ...)."""
     return factors.reshape(-1, *(1,) * (rows.ndim - 1))
 
 

@@ -1,4 +1,4 @@
-"""The network that a design describes: encoder → quantizer → decoder."""
+"""The network of a design: encoder → quantizer → decoder."""
 
 import copy
 
@@ -17,7 +17,7 @@ from svqvae.model.whitening import WhitenedEncoder, Whitening
 
 
 class SVQVAEModule(nn.Module):
-    """Encoder, codebook, decoder and the meaning of the decoder's output.
+    """Encoder, codebook, decoder and likelihood.
 
     Parameters
     ----------
@@ -28,11 +28,11 @@ class SVQVAEModule(nn.Module):
     decoder
         (batch, latent) to (batch, ...).
     likelihood
-        What the decoder's output means; may hold parameters.
+        How the decoder's output describes the data; may have parameters.
     geometry
-        How latents and codes are compared; in the cosine geometry latents have unit length.
+        How latents and codes are compared; "cosine" scales latents to unit length.
     is_supervised
-        Whether a sample is represented by the code of its class, or by the nearest code (the VQ-VAE baseline).
+        Whether the code of its class represents a sample; if not, the nearest code does (the VQ-VAE baseline).
     """
 
     def __init__(
@@ -50,22 +50,32 @@ class SVQVAEModule(nn.Module):
         self.is_supervised = is_supervised
 
     def encode(self, inputs: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch latent"]:
-        """Return the latent of each sample, in the precision of the codes."""
+        """Return the latent of each sample, (batch, latent), in the precision of the codes."""
         latents: Tensor = self.encoder(inputs).flatten(1).to(self.quantizer.codes.dtype)
         return nn.functional.normalize(latents, dim=1) if self.geometry == "cosine" else latents
 
     def decode(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch *event"]:
-        """Return decoder outputs, whose meaning the likelihood knows, in the precision of the codes."""
+        """Return decoder outputs, (batch, ...), as the likelihood takes them, in the precision of the codes."""
         output: Tensor = self.likelihood.activation(self.decoder(latents)).to(self.quantizer.codes.dtype)
         return output
 
     def forward(
         self, inputs: Float[Tensor, "batch *event"], y: Int[Tensor, " batch"], needs_all_codes: bool = True
     ) -> ModuleOutput:
-        """Encode a batch, compare it with the codes, decode; what is decoded depends on the codebook.
+        """Encode a batch, compute the distances to all codes, and decode.
 
-        Class-mean codes: latents and codes together, in one run of the decoder; all codes, or those of the samples
-        where these are fewer and not all are needed. Gradient codes: the codes of the samples, straight through.
+        With class-mean codes, latents and codes are decoded together in one pass. With gradient codes, only the code
+        that represents each sample is decoded, with a straight-through gradient.
+
+        Parameters
+        ----------
+        inputs
+            (batch, ...).
+        y
+            Class index of each sample, (batch,).
+        needs_all_codes
+            Whether all class-mean codes must be decoded; if not, and there are more classes than samples, the code of
+            each sample is decoded instead.
         """
         latents = self.encode(inputs)
         codes = self.quantizer.codes
@@ -83,19 +93,19 @@ class SVQVAEModule(nn.Module):
 
 
 def build_module(design: Design, own_networks: networks.Pair | None = None) -> SVQVAEModule:
-    """Build the network that a design describes, with weights from torch's current random state.
+    """Build the network of a design, with weights drawn from torch's current random state.
 
     Parameters
     ----------
     design
-        Resolved.
+        The design.
     own_networks
-        Encoder and decoder where the architecture is "own"; they are copied.
+        Encoder and decoder if the architecture is "own"; they are copied.
 
     Raises
     ------
     ValueError
-        Where networks do not fit the samples or each other.
+        The networks do not fit the samples or each other, or convolutional networks are asked of a table.
     """
     objective = OBJECTIVES[design.objective]
     encoder, decoder = _build_pair(design, own_networks)
@@ -108,7 +118,7 @@ def build_module(design: Design, own_networks: networks.Pair | None = None) -> S
         is_supervised=objective.is_supervised,
     )
     _check_shapes(module, design.event_shape, design.latent_dim)
-    # Convolutions are faster with the channels of a pixel side by side.
+    # Convolutions are faster with the channels of a pixel adjacent in memory.
     return module.to(memory_format=torch.channels_last) if design.image_shape else module  # type: ignore[call-overload]
 
 
@@ -138,14 +148,14 @@ def _build_pair(design: Design, own_networks: networks.Pair | None) -> networks.
         channels, height, width = design.image_shape
         encoder, decoder = networks.convolutional((channels, height, width), design.latent_dim)
     if objective.bounds_latents:
-        # Both published encoders end so.
+        # Both published encoders end in tanh.
         encoder = nn.Sequential(encoder, networks.Tanh())
     return encoder, decoder
 
 
 @torch.no_grad()
 def _check_shapes(module: SVQVAEModule, sample_shape: tuple[int, ...], latent_dim: int) -> None:
-    """Pass two samples through, so that networks that do not fit the data fail with a sentence."""
+    """Pass two samples through the networks and raise a ValueError if these do not fit the data."""
     module.eval()
     probe = torch.zeros(2, *sample_shape)
     try:

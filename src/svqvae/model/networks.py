@@ -1,4 +1,4 @@
-"""Encoder and decoder pairs: dense for tables, convolutional for images, and the two published ones."""
+"""Pairs of encoder and decoder: dense for tables, convolutional for images, and the two published pairs."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,7 +11,7 @@ Pair = tuple[nn.Module, nn.Module]
 
 
 def dense(n_features: int, latent_dim: int, hidden: Sequence[int], n_outputs: int, dropout: float = 0.0) -> Pair:
-    """Build a dense encoder and its mirror image as decoder.
+    """Build a dense encoder and a decoder that mirrors it.
 
     Parameters
     ----------
@@ -20,17 +20,17 @@ def dense(n_features: int, latent_dim: int, hidden: Sequence[int], n_outputs: in
     latent_dim
         Number of latent dimensions.
     hidden
-        Widths of the encoder's hidden layers; the decoder has them in reverse. Empty: one linear map each.
+        Widths of the encoder's hidden layers; the decoder has them in reverse. If empty, each is one linear layer.
     n_outputs
-        Number of decoder outputs, as the likelihood asks.
+        Number of decoder outputs.
     dropout
-        Probability with which an input feature is left out while the encoder trains.
+        Probability with which an input feature is set to 0 in training.
 
     Returns
     -------
     tuple of torch.nn.Module
         The encoder, (batch, n_features) to (batch, latent_dim), and the decoder, (batch, latent_dim) to
-        (batch, n_outputs). No layer mixes the rows of a batch, so a code decodes alike alone or among others.
+        (batch, n_outputs). No layer mixes the rows of a batch, so a code decodes the same alone or among others.
 
     Examples
     --------
@@ -52,10 +52,10 @@ def dense(n_features: int, latent_dim: int, hidden: Sequence[int], n_outputs: in
 
 
 def convolutional(image_shape: tuple[int, int, int], latent_dim: int) -> Pair:
-    """Build a convolutional pair for small images, from 8×8 digits to 28×28 and somewhat beyond.
+    """Build a convolutional pair for small images, such as digits of 8×8 or 28×28 pixels.
 
-    The encoder halves the image until a side is 4 or less and normalises over batches; the decoder does not
-    normalise, since a batch mixes latents with codes and each must decode as it does alone.
+    The encoder has batch normalisation; the decoder has none, since a batch mixes latents and codes, and each must
+    decode as it does alone. The layers were chosen on validation digits of MNIST (docs/defaults.md).
 
     Parameters
     ----------
@@ -68,6 +68,11 @@ def convolutional(image_shape: tuple[int, int, int], latent_dim: int) -> Pair:
     -------
     tuple of torch.nn.Module
         The encoder, (batch, channels, height, width) to (batch, latent_dim), and the decoder back.
+
+    Raises
+    ------
+    ValueError
+        A side is below 4.
     """
     channels, height, width = image_shape
     if min(height, width) < 4:
@@ -75,7 +80,7 @@ def convolutional(image_shape: tuple[int, int, int], latent_dim: int) -> Pair:
             f"`X` must hold images of at least 4×4 pixels for architecture='conv'; got {height}×{width}. "
             "Use architecture='dense' with flat rows."
         )
-    # 1×28×28 → 32×14×14 → 64×7×7 → 128×7×7 → 128×4×4; an 8×8 image keeps its first resolution.
+    # Large: 1×28×28 → 32×14×14 → 64×7×7 → 128×7×7 → 128×4×4. Small: 1×8×8 → 32×8×8 → 64×4×4 → 64×4×4 → 128×2×2.
     is_large = min(height, width) >= 16
     layers = (
         [(32, 5, 2), (64, 3, 2), (128, 3, 1), (128, 3, 2)]
@@ -102,7 +107,7 @@ def convolutional(image_shape: tuple[int, int, int], latent_dim: int) -> Pair:
 
 
 class Tanh(nn.Tanh):
-    """tanh in single precision at least: on processors bfloat16's takes six times as long, and is coarser."""
+    """tanh in single precision or better: in bfloat16 it is coarser and takes six times as long on processors."""
 
     def forward(self, values: Tensor) -> Tensor:
         """Return tanh(values), of any shape."""
@@ -112,12 +117,12 @@ class Tanh(nn.Tanh):
 
 
 class ScaledTanh(Tanh):
-    """tanh times a factor, in single precision at least.
+    """tanh times a factor, in single precision or better.
 
     Parameters
     ----------
     scale
-        Largest absolute value of what it gives.
+        Largest absolute value of the output.
     """
 
     def __init__(self, scale: float) -> None:
@@ -130,23 +135,23 @@ class ScaledTanh(Tanh):
 
 
 class Crop(nn.Module):
-    """Cut images to a height and a width, for sides that are no multiple of the decoder's strides."""
+    """Crop images to a height and a width, for sides that are not a multiple of the decoder's strides."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.height, self.width = height, width
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return images (batch, channels, height, width) cut from (batch, channels, ≥ height, ≥ width)."""
+        """Return images of shape (batch, channels, height, width), cropped at the bottom and on the right."""
         return images[..., : self.height, : self.width]
 
 
 def published_mnist() -> Pair:
     """Build the networks of the authors' MNIST notebook, for 1×28×28 images and 3,200 latent dimensions.
 
-    The notebook's decoder ends in a Tanh, which is `likelihood.Bounded` here. Its transposed convolutions start as
-    they did in PyTorch 0.4, which the notebook ran on: uniform in ±1/√(inputs × kernel area), where later versions
-    count the outputs instead. For the last layer that is ±0.04 instead of ±0.2.
+    The final Tanh of the notebook's decoder is in `likelihood.Bounded` here. Transposed convolutions are initialised
+    as in PyTorch 0.4, which the notebook ran on: uniform in ±1/√(input channels × kernel area). Later versions use the
+    output channels instead, which for the last layer makes ±0.2 of ±0.04.
 
     Source: arXiv:1909.11124 and its MNIST notebook.
     """
@@ -160,10 +165,10 @@ def published_mnist() -> Pair:
 
 
 def published_lincs(n_features: int, latent_dim: int) -> Pair:
-    """Build the networks of the authors' LINCS notebook: one linear layer each way, a Tanh after the encoder's.
+    """Build the networks of the authors' LINCS notebook: one linear layer each, with a Tanh after the encoder's.
 
-    The notebook's decoder ends in 10 × Tanh, which is `likelihood.Bounded(10)` here. There, n_features is 978
-    and latent_dim 1,000.
+    The final 10 × Tanh of the notebook's decoder is in `likelihood.Bounded` with a scale of 10 here. The notebook has
+    978 features and 1,000 latent dimensions.
 
     Source: arXiv:1909.11124 and its LINCS notebook.
     """

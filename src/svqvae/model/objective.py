@@ -1,6 +1,6 @@
-"""The objectives: what each minimises, and which codebook, optimiser and settling it wants.
+"""The objectives: loss terms and their weights, with the codebook, the optimiser and the settling that go with them.
 
-The terms are pure functions from a module's output to named, unweighted losses; the classes below weigh them.
+Pure functions compute named, unweighted loss terms from a module's output; the classes weight them.
 """
 
 import math
@@ -25,18 +25,19 @@ ObjectiveName = Literal["prototype", "published", "vqvae"]
 LossTerms = dict[str, Tensor]
 Optimization = tuple[Optimizer, LRScheduler]
 # Share of the steps in which the learning rate of the prototype objective rises, as in one-cycle schedules (Smith and
-# Topin, arXiv:1708.07120, take 0.2 to 0.45). Chosen by hand.
+# Topin, arXiv:1708.07120, take 0.2 to 0.45); chosen by hand.
 RISE = 0.2
-# While the decoder settles: share of the learning rate, and least and largest number of classes that weigh the error of
-# the decoded codes. Chosen by hand, so that rare classes among 10 to 75 decode to their means.
+# While the decoder settles: factor of the learning rate, and bounds of the number of classes as a weight of the error
+# of the decoded codes. Chosen by hand, so that the codes of rare classes decode to their means with 10 to 75 classes.
 SETTLING_RATE, MIN_CLASSES, MAX_CLASSES = 1 / 3, 10, 40
-# Gradients of the label term at its logits up to this size become zero.
+# Gradients of the label term at its logits are set to 0 up to this size; chosen by hand, well above subnormal numbers,
+# which are below 10⁻³⁸ (benchmarks/NOTES.md).
 SMALLEST_GRADIENT = 1e-30
 
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """What training minimises; the classes below are its kinds, and `OBJECTIVES` has them by name.
+    """What training minimises; the subclasses below are in `OBJECTIVES` by name.
 
     Attributes
     ----------
@@ -46,37 +47,49 @@ class Objective(ABC):
 
     weights: dict[str, float]
 
-    # The codebook that it wants.
+    # The type of codebook.
     codebook: ClassVar[type[GradientCodes | ClassMeanCodes]] = GradientCodes
-    # Whether a sample is represented by the code of its class, or by the nearest code.
+    # Whether the code of its class represents a sample; if not, the nearest code does.
     is_supervised: ClassVar[bool] = True
-    # Whether its decoder has seen latents, and not codes alone.
+    # Whether the decoder is trained on latents too, not on codes alone.
     decodes_latents: ClassVar[bool] = False
-    # Whether encoders of ours end in tanh: it bounds latents that the divergence terms would drive off.
+    # Whether built-in encoders end in tanh, which bounds latents that the divergence terms would drive off.
     bounds_latents: ClassVar[bool] = True
-    # Whether dense encoders of ours read whitened features.
+    # Whether built-in dense encoders read whitened features.
     whitens: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
     def of(cls, recipe: Recipe) -> "Objective":
-        """Return the objective with the weights of a recipe."""
+        """Return the objective with the weights in a recipe."""
 
     @abstractmethod
     def terms(self, output: ModuleOutput, batch: Batch, likelihood: Likelihood) -> LossTerms:
-        """Return the unweighted terms, by name."""
+        """Return the unweighted loss terms by name."""
 
     def total(self, terms: LossTerms) -> Tensor:
-        """Return Σ weight × term."""
+        """Return the loss, Σ weight × term."""
         return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
 
     def optimize(self, module: nn.Module, learning_rate: float, weight_decay: float, n_steps: int) -> Optimization:
-        """Return the optimiser of the whole network and the schedule of its learning rate, here a constant one."""
+        """Return the optimiser of the whole network and its learning rate schedule.
+
+        Here: Adam with amsgrad at a constant rate, as published.
+
+        Parameters
+        ----------
+        module
+            The network.
+        learning_rate, weight_decay
+            Largest learning rate, and weight decay where the objective has it.
+        n_steps
+            Number of optimiser steps.
+        """
         optimizer = Adam(module.parameters(), learning_rate, amsgrad=True, fused=True)
         return optimizer, LambdaLR(optimizer, lambda _: 1.0)
 
     def settling_weight(self, n_classes: int) -> float | None:
-        """Return what the mean error of the decoded codes weighs while the decoder settles, or None for no settling."""
+        """Return the weight of `code_error` while the decoder settles, or None if the objective has no settling."""
         return None
 
 
@@ -87,9 +100,9 @@ class Prototype(Objective):
     Attributes
     ----------
     temperature
-        Divides squared distances in the label term.
+        Divisor of the squared distances in the label term.
     label_smoothing
-        Share of each label that the label term spreads evenly over all classes.
+        Share of each label that is spread evenly over all classes.
     """
 
     temperature: float = 1.0
@@ -102,7 +115,7 @@ class Prototype(Objective):
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Prototype":
-        """Return the objective with the weights of a recipe."""
+        """Return the objective with the weights in a recipe."""
         schedule = recipe.schedule
         weights = {
             "sample_reconstruction": schedule.w_sample,
@@ -117,26 +130,26 @@ class Prototype(Objective):
         return prototype(output, likelihood, batch, self.temperature, self.label_smoothing)
 
     def optimize(self, module: nn.Module, learning_rate: float, weight_decay: float, n_steps: int) -> Optimization:
-        """Return AdamW at a rate that rises for a fifth of the steps and then falls to nothing."""
+        """Return AdamW, whose learning rate rises for a fifth of the steps and then falls to 0."""
         optimizer = AdamW(module.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
         return optimizer, LambdaLR(optimizer, lambda step: one_cycle((step + 1) / (n_steps + 1)))
 
     def settling_weight(self, n_classes: int) -> float:
         """Return `w_class` × min(max(K, 10), 40).
 
-        While settling, that times the mean error of each decoded code against its class mean is added, so that the code
-        of a rare class decodes to its mean as well.
+        While settling, this times the mean error of each decoded code against its class mean is added to the loss, so
+        that the codes of rare classes decode to their means as well.
         """
         return min(max(n_classes, MIN_CLASSES), MAX_CLASSES) * self.weights["class_reconstruction"]
 
 
 @dataclass(frozen=True)
 class Published(Objective):
-    """The objective of the paper, see `published`."""
+    """The published objective, see `published`."""
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Published":
-        """Return the objective with the weights of a recipe."""
+        """Return the objective with the weights in a recipe."""
         schedule = recipe.schedule
         weights = {"reconstruction": 1.0, "codebook": 1.0, "commitment": schedule.commitment_cost}
         return cls(weights | {"codebook_divergence": -1.0, "divergence": -schedule.divergence_cost})
@@ -148,13 +161,13 @@ class Published(Objective):
 
 @dataclass(frozen=True)
 class VQVAE(Objective):
-    """The unsupervised baseline of the paper, see `vqvae`."""
+    """The unsupervised VQ-VAE, the published baseline, see `vqvae`."""
 
     is_supervised: ClassVar[bool] = False
 
     @classmethod
     def of(cls, recipe: Recipe) -> "VQVAE":
-        """Return the objective with the weights of a recipe."""
+        """Return the objective with the weights in a recipe."""
         return cls({"reconstruction": 1.0, "codebook": 1.0, "commitment": recipe.schedule.commitment_cost})
 
     def terms(self, output: ModuleOutput, batch: Batch, likelihood: Likelihood) -> LossTerms:
@@ -166,7 +179,10 @@ OBJECTIVES: dict[str, type[Objective]] = {"prototype": Prototype, "published": P
 
 
 def optimize_decoder(module: nn.Module, learning_rate: float, n_steps: int) -> Optimization:
-    """Fix encoder and codes; return an optimiser of the decoder whose rate falls linearly to nothing."""
+    """Freeze the encoder; return an optimiser of decoder and likelihood and its schedule for settling.
+
+    Adam at a third of the learning rate, which falls linearly to 0 over `n_steps`.
+    """
     module.get_submodule("encoder").requires_grad_(False)
     parts = (module.get_submodule("decoder"), module.get_submodule("likelihood"))
     optimizer = Adam([weight for part in parts for weight in part.parameters()], SETTLING_RATE * learning_rate)
@@ -174,7 +190,13 @@ def optimize_decoder(module: nn.Module, learning_rate: float, n_steps: int) -> O
 
 
 def one_cycle(progress: float) -> float:
-    """Return the share of the full learning rate: half a cosine up for a fifth of the way, then one down."""
+    """Return the factor of the learning rate at a progress in [0, 1]: a cosine up over the first fifth, then down.
+
+    Examples
+    --------
+    >>> [round(one_cycle(progress), 2) for progress in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
     if progress < RISE:
         return (1 - math.cos(math.pi * progress / RISE)) / 2
     return (1 + math.cos(math.pi * (progress - RISE) / (1 - RISE))) / 2
@@ -187,8 +209,8 @@ def published(
 ) -> LossTerms:
     """Compute the five terms of the published objective.
 
-    With z a latent, e_y the code of its class, e_n the code nearest to it, I = 1 where n ≠ y, and sg the stop of
-    the gradient, all means over samples and dimensions::
+    With z a latent, e_y the code of its class, e_n its nearest code, I = 1 where n ≠ y and else 0, sg the stop
+    gradient, and means over samples and dimensions::
 
         reconstruction        error(decoder(z + sg(e_y - z)), x)
         codebook              mean((e_y - sg z)²)
@@ -217,7 +239,9 @@ def vqvae(
     likelihood: Likelihood,
     batch: Batch,
 ) -> LossTerms:
-    """Compute the terms of the unsupervised VQ-VAE, the notebooks' baseline: the nearest code in the place of e_y.
+    """Compute the three terms of the unsupervised VQ-VAE, the baseline of the published notebooks.
+
+    They are the first three of `published` with the nearest code e_n in place of e_y.
 
     Source: van den Oord et al., arXiv:1711.00937, equation 3.
     """
@@ -238,18 +262,23 @@ def prototype(
 ) -> LossTerms:
     """Compute the four terms of the default objective.
 
-    With E the class-mean codes, which get no gradient, and d the squared distance of the model's geometry::
+    With E the class-mean codes, which get no gradient, d the squared distance in the model's geometry, and sg the stop
+    gradient::
 
         sample_reconstruction   error(decoder(z), x)
         class_reconstruction    error(decoder(e_y), x)
         label                   cross-entropy(softmax(-d(z, E) / temperature), t_y), in nats
         commitment              mean((z - sg e_y)²)
 
-    where t_y is 1 - label_smoothing for class y and label_smoothing / K more for every class, so that no sample needs
-    to be infinitely sure (Szegedy et al., arXiv:1512.00567).
+    The smoothed label t_y is 1 - label_smoothing for class y plus label_smoothing / K for each of the K classes
+    (Szegedy et al., arXiv:1512.00567). The label term is from Yang et al., arXiv:1805.03438.
 
-    The two targets of a batch differ where training images are shifted: a latent regenerates what the
-    encoder saw, a code what the data hold. Source of the label term: Yang et al., arXiv:1805.03438.
+    The two targets x differ where training images are shifted: that of the latent is shifted, that of the code is not.
+
+    Raises
+    ------
+    ValueError
+        The output has no decoded latents.
     """
     if output.code_of_sample is None:
         raise ValueError("`output` must hold decoded latents for the prototype objective; got none.")
@@ -258,8 +287,8 @@ def prototype(
     )
     logits = output.distances * (-1 / temperature)
     if logits.requires_grad:
-        # Without label smoothing most of thousands of classes have a subnormal gradient, which processors multiply a
-        # hundred times slower.
+        # With thousands of classes and no label smoothing, most gradients are subnormal numbers, which processors
+        # multiply a hundred times slower (benchmarks/NOTES.md).
         logits.register_hook(partial(functional.hardshrink, lambd=SMALLEST_GRADIENT))  # type: ignore[no-untyped-call]
     return {
         "sample_reconstruction": sample_error,
@@ -270,16 +299,21 @@ def prototype(
 
 
 def code_error(output: ModuleOutput, likelihood: Likelihood, class_means: Tensor) -> Tensor:
-    """Return the mean over classes of error(decoder(e_k), mean of class k), however many samples a class has.
+    """Return the mean over classes of error(decoder(e_k), mean of class k), each class counting once.
 
     Parameters
     ----------
     output
-        Of a module with class-mean codes.
+        Output of a module with class-mean codes, all decoded.
     likelihood
-        One that takes means.
+        A likelihood with `takes_means`.
     class_means
-        Mean of each class's samples as the decoder should give it, (classes, ...).
+        Mean target of each class, (classes, ...).
+
+    Raises
+    ------
+    ValueError
+        Not all codes are decoded.
     """
     if output.code_output is None:
         raise ValueError("`output` must hold all codes decoded; got none.")
@@ -289,7 +323,7 @@ def code_error(output: ModuleOutput, likelihood: Likelihood, class_means: Tensor
 def _mean_square_each_way(
     codes: Tensor, which: Tensor, latents: Tensor, counts: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return mean((e - sg z)²) and mean((sg e - z)²), which differ in their gradients only.
+    """Return mean((e - sg z)²) and mean((sg e - z)²), which differ only in their gradients.
 
     Parameters
     ----------
@@ -300,25 +334,25 @@ def _mean_square_each_way(
     latents
         z, (batch, latent).
     counts
-        Whether a sample counts, (batch,); None where all do.
+        Whether each sample counts, (batch,); None if all do.
     """
     each_way: tuple[Tensor, Tensor] = _MeanSquareEachWay.apply(codes, which, latents, counts)  # type: ignore[no-untyped-call]
     return each_way
 
 
 class _MeanSquareEachWay(torch.autograd.Function):
-    """One table of differences for both terms, and then for the gradient of the latents."""
+    """Both terms from one table of differences, over which the gradient of the latents is written to save memory."""
 
     @staticmethod
     def forward(
         ctx: Any, codes: Tensor, which: Tensor, latents: Tensor, counts: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         difference = codes.index_select(0, which).sub_(latents)
-        # By norms, since those make no table of squares.
+        # Squared norms, which need no table of squares.
         squares = torch.linalg.vector_norm(difference, dim=1).square()
         if counts is not None:
             squares = squares * counts
-            # Those that do not count are added up in a row of their own.
+            # Samples that do not count are summed in an extra row, which is dropped.
             which = torch.where(counts, which, len(codes))
         ctx.save_for_backward(difference, which, counts)
         ctx.n_codes = len(codes)
@@ -339,6 +373,6 @@ class _MeanSquareEachWay(torch.autograd.Function):
             to_codes = sums[:-1].mul_(scale * codes_gradient)
         if latents_gradient is not None:
             factor = -scale * latents_gradient
-            # In place: a second backward pass through the same graph is refused by the check of versions.
+            # In place: PyTorch's version check refuses a second backward pass through the same graph.
             to_latents = difference.mul_(factor if counts is None else (factor * counts)[:, None])
         return to_codes, None, to_latents, None

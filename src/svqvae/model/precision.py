@@ -1,4 +1,4 @@
-"""Which precision to train in, by a short measurement."""
+"""Choose the precision to train in by a short measurement."""
 
 import copy
 import time
@@ -10,36 +10,36 @@ from torch import Tensor
 from svqvae.model.module import SVQVAEModule
 from svqvae.progress import n_started
 
-# Mixed precision rounds more: it must be faster by this factor.
+# Mixed precision has larger rounding errors, so it must be faster by this factor; chosen by hand.
 WORTH = 1.2
-# Passes in each precision after the first, by turns; the fastest counts, since other work only ever makes one slower.
-# Where they are slow, fewer, but three at least.
+# Passes in each precision after the first, by turns, and seconds after which no more than three are made; chosen by
+# hand. The fastest pass counts, since other work on the machine can only slow a pass down.
 N_REPEATS, MOST_SECONDS = 20, 1.0
 
 
 def choose_precision(module: SVQVAEModule, sample_shape: Sequence[int], batch_size: int, accelerator: str) -> str:
-    """Return the faster precision, for a fit that is to choose.
+    """Return the faster precision for training a network.
 
     Parameters
     ----------
     module
-        The network, which stays as it is.
+        The network, which is not changed.
     sample_shape
-        Of what the encoder reads.
+        Shape of one input of the encoder.
     batch_size
-        Samples of the batches of random numbers that go forward and back.
+        Number of samples in the batch of random numbers that is timed.
     accelerator
         "cpu" or "cuda".
 
     Returns
     -------
     str
-        "bf16-mixed" where single precision takes more than 1.2 times as long, else "32-true".
+        "bf16-mixed" if single precision takes more than 1.2 times as long, else "32-true".
 
     Raises
     ------
     ValueError
-        Under torchrun, where each process would measure for itself and may find otherwise.
+        torchrun started several processes, which might choose differently.
     """
     if n_started() > 1:
         raise ValueError(
@@ -58,7 +58,7 @@ def choose_precision(module: SVQVAEModule, sample_shape: Sequence[int], batch_si
 
 
 def _seconds_of_pass(module: SVQVAEModule, rows: Tensor, is_mixed: bool) -> float:
-    """Return the seconds that a pass through encoder and decoder takes, forward and back."""
+    """Return the seconds of one forward and backward pass through encoder and decoder."""
     module.zero_grad()
     start = time.perf_counter()
     with torch.autocast(rows.device.type, torch.bfloat16, enabled=is_mixed):

@@ -1,4 +1,4 @@
-"""Where training runs: in this process, in several on this machine, or in those that torchrun started."""
+"""Train in this process, in several processes on this machine, or in those that torchrun started."""
 
 import copy
 import inspect
@@ -29,10 +29,10 @@ from svqvae.model.training import Watch, train
 from svqvae.progress import n_started
 
 if multiprocessing.parent_process() is not None:
-    # A process that was started to train says nothing of it; what it tells goes to the one that started it.
+    # A process that was started to train prints nothing; it reports to the process that started it.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
-# Floating point operations of a matrix product below which a second thread costs more than it gains.
+# Floating point operations of a matrix product below which a second thread costs more than it gains; chosen by hand.
 ONE_THREAD = 5e7
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 
@@ -45,17 +45,23 @@ def train_on(
     schedule: Schedule,
     watch: Watch,
 ) -> list[Row]:
-    """Call `svqvae.model.training.train` in as many processes as there are devices, and return its history.
+    """Call `svqvae.model.training.train` in one process per device and return its history.
 
-    Under torchrun this process is one of them, and each ends with the same module. Else, with more than one device,
-    processes are started here, the data shared with them, and the trained weights copied back into the module.
+    Under torchrun, this process is one of them, and all end with the same module. Otherwise, with more than one device,
+    processes are started that share the data, and the trained weights are copied back into the module.
 
     Parameters
     ----------
     module, batches, validation, objective, watch
-        What `train` takes.
+        As in `train`.
     schedule
-        Says besides where to train; under torchrun, which knows the numbers of processes, those are not used.
+        As in `train`; its accelerator, devices, num_nodes and precision say where to train. Under torchrun, the numbers
+        of processes are those of torchrun.
+
+    Raises
+    ------
+    FloatingPointError
+        As in `train`.
     """
     task = _Task(batches, validation, objective, schedule)
     if n_started() > 1:
@@ -72,7 +78,7 @@ def train_on(
 
 @dataclass(frozen=True)
 class _Task:
-    """What each process is sent, besides the module."""
+    """What is sent to each process, besides the module."""
 
     batches: Batches
     validation: Batches | None
@@ -87,8 +93,8 @@ class _Task:
 def _fabric(schedule: Schedule, devices: int, num_nodes: int) -> Fabric:
     is_alone = devices == num_nodes == 1
     start: Literal["popen", "spawn"] = "popen" if n_started() > 1 else "spawn"
-    # Codes are the same in all processes, since the sums behind them are; training shares what batch normalisation has
-    # seen. torch renamed the option.
+    # Buffers need no broadcast: codes are computed from sums over all processes, and training averages the statistics
+    # of batch normalisation. torch renamed the option.
     options = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"
     return Fabric(
@@ -102,9 +108,9 @@ def _fabric(schedule: Schedule, devices: int, num_nodes: int) -> Fabric:
 
 @contextmanager
 def _no_more_threads_than_pay(module: SVQVAEModule, batch_size: float) -> Iterator[None]:
-    """Within the block, use one thread where products are so small that threads wait for each other longer.
+    """Within the block, use one thread if matrix products are so small that more threads would be slower.
 
-    A function of shapes alone, so that the same fit has the same bits. Convolutions are never that small.
+    This depends on shapes alone, so that the same fit has the same bits. Convolutions are never that small.
     """
     weights = [weight for weight in module.parameters() if weight.ndim > 1]
     is_small = all(weight.ndim == 2 and 2 * batch_size * weight.numel() < ONE_THREAD for weight in weights)
@@ -118,7 +124,7 @@ def _no_more_threads_than_pay(module: SVQVAEModule, batch_size: float) -> Iterat
 
 
 def _train_in_new_processes(module: SVQVAEModule, task: _Task, fabric: Fabric, watch: Watch) -> list[Row]:
-    """Train in new processes; the first sends a row of figures per epoch, and puts the weights into shared memory."""
+    """Train in new processes; the first sends a row per epoch and writes the weights to shared memory."""
     weights = {name: value.clone().share_memory_() for name, value in module.state_dict().items()}
     context = multiprocessing.get_context("spawn")
     told, stop = context.SimpleQueue(), context.Event()
@@ -171,10 +177,10 @@ def _train_here(
     states: tuple[Keep | None, Checkpoint | None],
     fabric: Fabric,
 ) -> Row:
-    """Train as one of several processes; return what the first adds to its last row."""
+    """Train as one of several processes; return the entry "interrupted" of the last row of the history, if any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.manual_seed(seed)
-    # What is sent to a process stays shared with the others; each needs weights of its own.
+    # Tensors that are sent to processes are shared between them, but each process needs its own weights.
     module = copy.deepcopy(module)
     is_teller = fabric.global_rank == 0
 
@@ -183,7 +189,7 @@ def _train_here(
             tell(("epoch", epoch, n_epochs, dict(row)))
 
     def is_stopped() -> bool:
-        # All must end after the same epoch.
+        # All processes must stop after the same epoch.
         asked = torch.tensor(float(is_stop_asked()), device=fabric.device)
         return bool(cast("Tensor", fabric.all_reduce(asked, reduce_op="max")).item())
 
@@ -196,7 +202,7 @@ def _train_here(
     if is_teller:
         for name, value in module.state_dict().items():
             weights[name].copy_(value)
-    # All are done before one leaves, or its peers would find the connection broken.
+    # No process leaves before all are done, or the others would lose their connection.
     fabric.barrier()
     destroy_process_group()
     return {name: history[-1][name] for name in ("interrupted",) if name in history[-1]}
@@ -204,7 +210,7 @@ def _train_here(
 
 @contextmanager
 def _interrupts_set(ask_to_stop: Callable[[], None]) -> Iterator[None]:
-    """Within the block, Ctrl-C and SIGTERM ask the processes to end after their epoch; a second one ends this one."""
+    """Within the block, Ctrl-C or SIGTERM stops all processes after their epoch; a second one stops this process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What a fit was made with: every choice as a plain value, so that a run can be rebuilt from its file."""
+"""The recipe of a fit: every choice as a plain value, so that a network can be rebuilt from its file."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 
 Part = TypeVar("Part", "Design", "Schedule")
 
-# The name of networks that a user passed, which no file holds.
+# Architecture of networks that the user passed, whose code is not stored.
 OWN_NETWORKS = "own"
 
 
 @dataclass(frozen=True)
 class Design:
-    """The network and what its numbers mean.
+    """The network, its likelihood, and how data are scaled for it.
 
     Attributes
     ----------
@@ -21,23 +21,24 @@ class Design:
     architecture
         "dense", "conv", "published-mnist", "published-lincs", or "own" where the networks were passed.
     n_features, n_classes
-        Features of a row, and codes.
+        Number of features, and of classes, each with a code.
     image_shape
         (channels, height, width), or () for tables.
     latent_dim
-        Latent dimensions.
+        Number of latent dimensions.
     hidden, dropout
-        Widths of the hidden layers of dense networks, and the share of input features that training leaves out.
+        Widths of the hidden layers of dense networks, and probability with which an input feature is set to 0 in
+        training.
     likelihood
         Name of a class in `svqvae.model.likelihood.LIKELIHOODS`.
     output_scale
-        Largest absolute value of what a bounded decoder gives, in the model's units.
+        Largest absolute value of a bounded decoder's output in the model's units.
     units
         Name of a class in `svqvae.data.units.UNITS`.
     geometry
         "euclidean" or "cosine".
     temperature
-        Divides squared distances in class probabilities.
+        Divisor of the squared distances in class probabilities.
     """
 
     objective: str
@@ -56,7 +57,7 @@ class Design:
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Shape of what the encoder reads of one sample: that of an image, or (n_features,)."""
+        """Shape of one input of the encoder: (channels, height, width), or (n_features,)."""
         return self.image_shape or (self.n_features,)
 
 
@@ -67,23 +68,24 @@ class Schedule:
     Attributes
     ----------
     w_sample, w_class, w_label, commitment_cost, divergence_cost
-        Weights of loss terms; an objective takes those that it has.
+        Weights of loss terms; an objective uses those of its own terms.
     label_smoothing
-        Share of each label that the label term spreads evenly over all classes.
+        Share of each label that is spread evenly over all classes.
     n_epochs, n_settling_epochs
-        Passes over the data in all, and how many of them train the decoder alone, at the end.
+        Number of epochs, and how many of them, at the end, train the decoder alone.
     batch_size
-        Most samples of a step.
+        Largest number of samples in a step, over all processes.
     learning_rate, weight_decay
-        Of the optimiser.
+        Settings of the optimiser.
     max_shift
-        Pixels by which training images are moved at most.
+        Largest shift of training images in pixels.
     validation_fraction, early_stopping, patience
-        Share of the samples held out, whether training stops where they no longer improve, and after how many epochs.
+        Share of the samples held out, whether training stops when their loss no longer improves, and number of epochs
+        without improvement after which it stops.
     accelerator, devices, num_nodes, precision
-        Where training runs, in how many processes, and in which precision.
+        "cpu" or "cuda", processes per machine, number of machines, and precision of training.
     seed
-        Seed of everything that is drawn.
+        Seed of all random numbers.
     """
 
     w_sample: float
@@ -110,7 +112,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a fit was made with, besides the samples themselves.
+    """All settings of a fit, with every default resolved.
 
     Examples
     --------
@@ -126,7 +128,7 @@ class Recipe:
     schedule: Schedule
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return all values as JSON can hold them; none of them is null."""
+        """Return all values as JSON can hold them, none of them null, by "design" and "schedule"."""
         return {name: _listed(asdict(part)) for name, part in (("design", self.design), ("schedule", self.schedule))}
 
     @classmethod
@@ -136,7 +138,7 @@ class Recipe:
         Raises
         ------
         ValueError
-            Where an entry is missing, unknown or null.
+            An entry is missing, unknown, null or of the wrong type.
         """
         parts = dict(values) if isinstance(values, Mapping) else {}
         return cls(_filled(Design, parts.get("design")), _filled(Schedule, parts.get("schedule")))
@@ -162,7 +164,7 @@ def _filled(kind: type[Part], values: Mapping[str, Any] | None) -> Part:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """Return whether a value read from JSON is of the kind that an entry has."""
+    """Return whether a value read from JSON has the type of an entry."""
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if kind in (int, bool, str):

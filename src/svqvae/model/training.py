@@ -1,4 +1,4 @@
-"""The training loop, to be read from top to bottom."""
+"""The training loop."""
 
 import copy
 import math
@@ -22,21 +22,20 @@ from svqvae.model.objective import Objective, Optimization, code_error, optimize
 from svqvae.model.quantizer import ClassMeanCodes, class_sums
 from svqvae.model.recipe import Schedule
 
-# Largest share of the time that goes into writing the state of training.
+# Largest share of the time for writing the state of training; chosen by hand.
 KEEPING = 0.1
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of training with an optimiser of its own.
+    """A phase of training with its own optimiser.
 
     Attributes
     ----------
     n_epochs
-        Passes over the data.
+        Number of epochs.
     trains_all
-        Whether encoder and codes are trained too, on augmented samples and under watch of the validation loss, or the
-        decoder alone.
+        Whether the whole network is trained, on augmented samples and with early stopping; if not, the decoder alone.
     """
 
     n_epochs: int
@@ -44,7 +43,7 @@ class Phase:
 
 
 def phases_of(objective: Objective, schedule: Schedule) -> tuple[Phase, ...]:
-    """Return the parts of training: the whole network, and the settling of the decoder where the objective wants it."""
+    """Return the phases of training: the whole network, then the decoder alone if the objective has settling."""
     n_settling = schedule.n_settling_epochs if objective.settling_weight(1) is not None else 0
     whole = Phase(schedule.n_epochs - n_settling, trains_all=True)
     return (whole, Phase(n_settling, trains_all=False)) if n_settling else (whole,)
@@ -52,19 +51,19 @@ def phases_of(objective: Objective, schedule: Schedule) -> tuple[Phase, ...]:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told of training, and who may stop it.
+    """Callbacks of training, and the state to resume from.
 
     Attributes
     ----------
     on_epoch
         Called as ``on_epoch(epoch, n_epochs_in_all, row)`` after each epoch.
     keep
-        Called with the state of training after each epoch, before `on_epoch`, in the first process; where that takes
-        long beside an epoch, only as often as costs a tenth of the time.
+        Called in the first process with the state of training after each epoch, before `on_epoch`; less often where
+        this would take more than a tenth of the time.
     start
-        The state to go on from, or None.
+        State to resume from, or None.
     is_stopped
-        Asked after each epoch whether to end as Ctrl-C would.
+        Called after each epoch; if it returns True, training ends as after Ctrl-C.
     """
 
     on_epoch: OnEpoch = lambda *_: None
@@ -82,21 +81,21 @@ def train(
     fabric: Fabric,
     watch: Watch,
 ) -> list[Row]:
-    """Fit the module in place and return one row of figures per epoch.
+    """Train the module in place and return one row of figures per epoch.
 
-    First all of it is trained. With early stopping and validation data, that ends after `patience` epochs without a
-    better validation loss, and the best weights come back. Then, where the objective wants it, the codes become the
-    exact class means of all training latents, and the decoder alone is trained with encoder and codes fixed: until then
-    it has only seen running means. While it settles, `Objective.settling_weight` times the mean error of each decoded
-    code against its class mean is added to the loss.
+    The whole network is trained first. With early stopping and validation data, this phase ends after `patience` epochs
+    without a lower validation loss, and the best weights are restored. Class-mean codes are then set to the exact class
+    means of all training latents. If the objective has settling, the decoder, which so far has seen running means, is
+    trained alone on these codes. While settling, `Objective.settling_weight` times the mean error of each decoded code
+    against its class mean is added to the loss.
 
-    Ctrl-C ends training and keeps what there is; the last row then holds ``interrupted = 1``. Where several processes
-    train, each takes its part of each batch, and sums over samples are those of all.
+    Ctrl-C ends training and keeps the model; the last row then has ``interrupted = 1``. With several processes, each
+    takes its part of each batch, and sums over samples are sums over all processes.
 
     Parameters
     ----------
     module
-        The network; it ends on the CPU, in evaluation mode.
+        The network; at the end it is on the CPU and in evaluation mode.
     batches, validation
         Training data, and held-out data or None.
     objective
@@ -106,18 +105,18 @@ def train(
     fabric
         Devices, processes and precision.
     watch
-        Who is told of it.
+        Callbacks, and the state to resume from.
 
     Returns
     -------
     list of dict
-        Per epoch: ``epoch``, ``learning_rate``, the mean of each loss term, ``loss``, ``seconds``, and where there is
-        validation data the terms, ``loss`` and ``accuracy`` with the prefix ``validation_``.
+        Per epoch: ``epoch``, ``learning_rate``, the mean of each loss term, ``loss``, ``seconds``; with validation data
+        also the terms, ``loss`` and ``accuracy`` of these, with the prefix ``validation_``.
 
     Raises
     ------
     FloatingPointError
-        Where the loss is not finite at the end of an epoch.
+        The loss is not finite at the end of an epoch.
     """
     if fabric.world_size > 1:
         batches = batches.divided(fabric.global_rank, fabric.world_size)
@@ -126,7 +125,7 @@ def train(
 
 
 class _Training:
-    """One call of `train`: what does not change, and how far it has come."""
+    """One call of `train`: its arguments and its progress."""
 
     def __init__(
         self,
@@ -144,12 +143,12 @@ class _Training:
         patience = schedule.patience if schedule.early_stopping and validation is not None else None
         self.best, self.pause, self.start = _Best(patience, watch.start), _Pause(), watch.start
         self.history: list[Row] = [] if self.start is None else [dict(row) for row in self.start.progress["history"]]
-        # Epochs that trained the whole network; None until they are over.
+        # Number of epochs that trained the whole network; None until that phase has ended.
         self.n_trained: int | None = None if self.start is None else self.start.progress["n_trained"]
         self.class_means: Tensor | None = None
 
     def run(self) -> list[Row]:
-        """Go through the phases that are left."""
+        """Train the remaining phases and return the history."""
         trained = [weight for weight in self.module.parameters() if weight.requires_grad]
         try:
             for phase in self.phases[0 if self.n_trained is None else 1 :]:
@@ -168,12 +167,12 @@ class _Training:
 
     @property
     def n_epochs_in_all(self) -> int:
-        """Epochs that there will be, as far as is known."""
+        """Total number of epochs, as far as it is known."""
         n_trained = self.phases[0].n_epochs if self.n_trained is None else self.n_trained
         return n_trained + sum(phase.n_epochs for phase in self.phases[1:])
 
     def _go_through(self, phase: Phase) -> None:
-        """Train one phase to its end, from its beginning or from where the checkpoint stands."""
+        """Train one phase to its end, from its beginning or from the checkpoint."""
         if not phase.trains_all:
             self.module.to(self.fabric.device)
             self.class_means = _class_means(self.module, self.batches, self.fabric)
@@ -205,9 +204,9 @@ class _Training:
     def _one_epoch(
         self, phase: Phase, network: _FabricModule, optimizer: _FabricOptimizer, optimization: Optimization
     ) -> None:
-        """Train one epoch, note its figures, keep the state, and tell of it."""
+        """Train one epoch, append its row to the history, and call the callbacks."""
         epoch, begin = len(self.history), time.monotonic()
-        # Dropout is then a function of seed and epoch, as the order is.
+        # So that dropout, like the order, depends on the seed and the epoch alone.
         torch.manual_seed((self.batches.seed * 1_000_003 + epoch) * 1009 + self.fabric.global_rank)
         row: Row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
         row |= self._step_through(phase, network, optimizer, optimization)
@@ -253,7 +252,7 @@ class _Training:
             output = network(batch.inputs, batch.y, needs_all_codes=self.class_means is not None)
             terms = self.objective.terms(output, batch, module.likelihood)
             total = self.objective.total(terms)
-            # Gradients are averaged over processes, whose parts of the batch may differ by one sample.
+            # Gradients are averaged over processes, whose parts of a batch may differ by one sample.
             goal = total if fabric.world_size == 1 else total * (batch.share * fabric.world_size)
             if self.class_means is not None:
                 weight = self.objective.settling_weight(len(self.class_means)) or 0.0
@@ -269,7 +268,7 @@ class _Training:
 
 
 def _class_means(module: SVQVAEModule, batches: Batches, fabric: Fabric) -> Tensor | None:
-    """Return the mean of each class as the decoder should give it, or None where the likelihood takes no means."""
+    """Return the mean target of each class, (classes, ...), or None if the likelihood takes no means."""
     if not module.likelihood.takes_means:
         return None
     n_classes = len(module.quantizer.codes)
@@ -281,7 +280,7 @@ def _class_means(module: SVQVAEModule, batches: Batches, fabric: Fabric) -> Tens
 def _sum_over_classes(
     batches: Batches, n_classes: int, fabric: Fabric, rows: Callable[[Batch], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Return how many samples each class has, and the sums of what `rows` gives for them, in double precision."""
+    """Return the number of samples of each class, and the class sums of `rows(batch)`, in double precision."""
     counts, sums = torch.zeros(2, 1, dtype=torch.float64, device=fabric.device)
     for step in batches.once():
         batch = step.to(fabric.device)
@@ -291,7 +290,7 @@ def _sum_over_classes(
 
 
 def _sum_over_processes(value: Tensor, fabric: Fabric) -> Tensor:
-    """Return the sum of a tensor over all processes that train."""
+    """Return the sum of a tensor over all processes."""
     if fabric.world_size == 1:
         return value
     return cast("Tensor", fabric.all_reduce(value, reduce_op="sum"))
@@ -299,7 +298,7 @@ def _sum_over_processes(value: Tensor, fabric: Fabric) -> Tensor:
 
 @torch.no_grad()
 def _evaluate(network: _FabricModule, steps: Iterable[Batch], objective: Objective, fabric: Fabric) -> Row:
-    """Return the mean of each loss term, of the loss and of the accuracy, on held-out samples."""
+    """Return the mean of each loss term, the loss and the accuracy on held-out samples."""
     module = cast("SVQVAEModule", network.module)
     network.eval()
     means = _Means()
@@ -314,7 +313,7 @@ def _evaluate(network: _FabricModule, steps: Iterable[Batch], objective: Objecti
 
 @torch.no_grad()
 def _share_statistics(module: SVQVAEModule, fabric: Fabric) -> None:
-    """Give the batch normalisations of all processes the mean of their running statistics, so that all encode alike."""
+    """Average the running statistics of batch normalisation over processes, so that all have the same encoder."""
     if fabric.world_size == 1:
         return
     for layer in module.modules():
@@ -326,12 +325,12 @@ def _share_statistics(module: SVQVAEModule, fabric: Fabric) -> None:
 
 @torch.no_grad()
 def _set_exact_codes(module: SVQVAEModule, batches: Batches, fabric: Fabric) -> None:
-    """Set class-mean codes to the means of the latents of all training samples, summed in double precision."""
+    """Set class-mean codes to the class means of all training latents, summed in double precision."""
     quantizer = module.quantizer
     if not isinstance(quantizer, ClassMeanCodes):
         return
     module.eval()
-    # Training may have been interrupted within an epoch.
+    # Needed if training was interrupted within an epoch.
     _share_statistics(module, fabric)
 
     def encode(batch: Batch) -> Tensor:
@@ -343,7 +342,7 @@ def _set_exact_codes(module: SVQVAEModule, batches: Batches, fabric: Fabric) -> 
 
 
 class _Means:
-    """Running means of named scalars over samples; they are fetched from the device once, at the end."""
+    """Means of named scalars over samples; their sums stay on the device until the end."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -358,24 +357,24 @@ class _Means:
         self.n += n
 
     def row(self, fabric: Fabric) -> Row:
-        """Return the means over all samples added, by all processes."""
+        """Return the means over all samples of all processes."""
         *totals, n = _sum_over_processes(torch.cat([self.sums, self.sums.new_tensor([self.n])]), fabric).tolist()
         return {name: total / n for name, total in zip(self.names, totals, strict=True)}
 
 
 class _Pause:
-    """How long to leave the state of training unwritten, so that writing it takes a tenth of the time at most."""
+    """Pauses between checkpoints, so that writing these takes at most a tenth of the time."""
 
     def __init__(self) -> None:
         self.until = -math.inf
 
     def is_over(self) -> bool:
-        """Return whether the state may be written again."""
+        """Return whether the next checkpoint may be written."""
         return time.monotonic() >= self.until
 
     @contextmanager
     def begun_by(self) -> Iterator[None]:
-        """Begin a pause with the end of the block, nine times as long as the block took."""
+        """Begin a pause at the end of the block, nine times as long as the block took."""
         begin = time.monotonic()
         yield
         end = time.monotonic()
@@ -383,7 +382,7 @@ class _Pause:
 
 
 class _Best:
-    """The weights with the least validation loss, and how long ago that was."""
+    """Early stopping: the weights with the lowest validation loss, and the number of epochs since."""
 
     def __init__(self, patience: int | None, start: Checkpoint | None) -> None:
         self.patience = patience
@@ -396,11 +395,11 @@ class _Best:
 
     @property
     def is_over(self) -> bool:
-        """Whether the validation loss has not improved for as long as the patience lasts."""
+        """Whether the validation loss has not improved for `patience` epochs."""
         return self.patience is not None and self.n_worse >= self.patience
 
     def keep(self, module: SVQVAEModule, row: Row) -> None:
-        """Remember the weights if they are the best so far."""
+        """Store the weights if they are the best so far."""
         if self.patience is None:
             return
         if row["validation_loss"] < self.loss:
@@ -409,6 +408,6 @@ class _Best:
             self.n_worse += 1
 
     def restore(self, module: SVQVAEModule) -> None:
-        """Put the best weights back, if any were kept."""
+        """Restore the best weights, if any were stored."""
         if self.state is not None:
             module.load_state_dict(self.state)

@@ -1,4 +1,4 @@
-"""What the encoder of tables reads: features without outliers, equally wide in all directions within classes."""
+"""Whitening of the encoder's input: compress outliers, then equalise the variance of directions within classes."""
 
 from collections.abc import Callable, Iterable
 from itertools import chain
@@ -10,30 +10,39 @@ from torch import Tensor, nn
 from svqvae.model.batches import Batches
 from svqvae.model.quantizer import class_sums
 
-# Share of the within-class covariance that is replaced by a sphere of the same mean variance.
+# Weight by which the within-class covariance is shrunk toward the identity times its mean variance; chosen by hand.
 SHRINKAGE = 0.7
-# Directions whose variance is measured; along the others it is taken to be the same.
+# Principal directions whose variance is measured; along all others it is taken to be 0. Chosen by hand.
 MAX_RANK = 256
-# Rows that are enough to know the covariance of up to so many features, and rows looked at where there are more.
+# Rows from which the covariance is measured, with up to 2,000 features and with more: a guard for memory and time,
+# 320 MB in double precision with 2,000 features, 160 MB with 20,000.
 MAX_ROWS, MAX_FEATURES, MAX_ROWS_WIDE = 20_000, 2_000, 1_000
-# Rows that are worked on at a time.
+# Rows that are converted at a time: a guard for memory, 8 MB in double precision with 978 features.
 CHUNK = 1024
 
 
 class Whitening(nn.Module):
-    """Bring outliers near, then shrink the directions in which samples of a class differ most.
+    """Compress outliers, then shrink the directions in which samples of a class differ most.
 
-    w = S'^(-1/2) asinh(x). The inverse hyperbolic sine leaves small values as they are. S' = (1 - s) S / v + s I is the
-    shrunken within-class covariance of regularised discriminant analysis (Friedman, J. Am. Stat. Assoc. 84:165, 1989),
-    with v the mean variance of a feature within classes: directions in which samples of one class differ much, such as
-    dose or batch, tell little of the class. It is measured once, before training; until then w = asinh(x).
+    w = S'^(-1/2) asinh(x), where asinh leaves small values nearly unchanged. S' = (1 - s) S / v + s I is the shrunken
+    within-class covariance of regularised discriminant analysis (Friedman, J. Am. Stat. Assoc. 84:165, 1989), with S
+    the covariance of asinh(x) within classes, v its mean variance per feature and s = 0.7. Directions in which samples
+    of a class differ much, such as dose or batch, say little about the class. S is measured once, before training;
+    until then w = asinh(x).
 
     Parameters
     ----------
     n_features
-        Number of input features, p.
+        Number of input features.
     rank
-        Number of directions to measure; with none, w = asinh(x).
+        Number of directions to measure; None takes at most 256, and with 0, w = asinh(x).
+
+    Examples
+    --------
+    >>> whitening = Whitening(2)
+    >>> whitening.measure(torch.tensor([[0.0, 1.0], [0.0, -1.0], [3.0, 0.1], [3.0, -0.1]]), torch.tensor([0, 0, 1, 1]))
+    >>> whitening(torch.tensor([[0.0, 1.0]])).shape
+    torch.Size([1, 2])
     """
 
     axes: Tensor
@@ -48,15 +57,15 @@ class Whitening(nn.Module):
         self.register_buffer("gain", torch.ones(()))
 
     def measure(self, inputs: Float[Tensor, "n features"], y: Int[Tensor, " n"]) -> None:
-        """Measure the directions.
+        """Measure the covariance within classes.
 
         Parameters
         ----------
         inputs
             (n, n_features).
         y
-            Class of each sample, or anything else that samples which should be alike have in common, (n,). Of one that
-            is alone nothing is learnt.
+            Index of each sample's class, or of a group of samples that should be alike, (n,). A sample that is alone in
+            its class does not contribute.
         """
         self.measure_in_parts([(inputs, y)], y, lambda rows: inputs[rows])
 
@@ -64,16 +73,16 @@ class Whitening(nn.Module):
     def measure_in_parts(
         self, parts: Iterable[tuple[Tensor, Tensor]], y: Int[Tensor, " n"], take: Callable[[Tensor], Tensor]
     ) -> None:
-        """Measure the directions on samples that are not in memory all at once.
+        """Measure the covariance within classes on samples that are not all in memory at once.
 
         Parameters
         ----------
         parts
-            Inputs, (n_part, n_features), and class, (n_part,), of all samples, part by part.
+            Inputs, (n_part, n_features), and class indices, (n_part,), of all samples in parts.
         y
-            Class of each sample, (n,), as for `measure`.
+            Class index of each sample, (n,), as in `measure`.
         take
-            Returns inputs of some samples, by rising positions.
+            Returns the inputs of samples by ascending position, (n_chosen, n_features).
         """
         counts, sums = torch.zeros(2, 1, dtype=torch.float64)
         for inputs, classes in parts:
@@ -87,7 +96,7 @@ class Whitening(nn.Module):
         chosen = among_others[picked]
         residuals = torch.empty(len(chosen), n_features, dtype=torch.float64)
         for rows, place in zip(torch.split(chosen, CHUNK), torch.split(residuals, CHUNK), strict=True):
-            # A mean that a row has a share in is too near to it: n - 1 instead of n.
+            # Each row is part of its class mean, so its squared residual is too small by (n - 1) / n.
             freedom = (1 - 1 / counts[y[rows]]).sqrt()
             place.copy_((asinh(take(rows)).double() - means[y[rows]]) / freedom[:, None])
         squares = torch.stack([part.square().sum() for part in torch.split(residuals, CHUNK)])
@@ -96,21 +105,21 @@ class Whitening(nn.Module):
             return
         variances, axes = _principal_axes(residuals, self.axes.shape[1])
         rank = len(variances)
-        # Relative to the mean variance, so that features keep a width of about one.
+        # Relative to the mean variance, so that features keep a standard deviation of about 1.
         self.gain.copy_(torch.tensor(SHRINKAGE**-0.5))
         self.gains[:rank] = ((1 - SHRINKAGE) * variances / mean_variance + SHRINKAGE).rsqrt() - SHRINKAGE**-0.5
         self.axes[:, :rank] = axes
 
     @torch.no_grad()
     def of_all(self, inputs: Float[Tensor, "n features"]) -> Float[Tensor, "n features"]:
-        """Return the whitened features of many samples, without gradients."""
+        """Return the whitened features of many samples, (n, n_features), in chunks and without gradients."""
         whitened = torch.empty_like(inputs)
         for rows, place in zip(torch.split(inputs, CHUNK), torch.split(whitened, CHUNK), strict=True):
             place.copy_(self(rows))
         return whitened
 
     def forward(self, inputs: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
-        """Return the whitened features."""
+        """Return the whitened features, (batch, n_features)."""
         compressed = asinh(inputs)
         if not len(self.gains):
             return compressed
@@ -128,7 +137,7 @@ class WhitenedEncoder(nn.Module):
     network
         (batch, n_features) to (batch, latent_dim).
     reads_whitened
-        Whether what comes in is whitened already.
+        Whether the inputs are whitened already.
     """
 
     def __init__(self, whitening: Whitening, network: nn.Module, reads_whitened: bool = False) -> None:
@@ -136,16 +145,16 @@ class WhitenedEncoder(nn.Module):
         self.whitening, self.network, self.reads_whitened = whitening, network, reads_whitened
 
     def forward(self, inputs: Float[Tensor, "batch features"]) -> Float[Tensor, "batch latent"]:
-        """Return the latent of each sample."""
+        """Return the latent of each sample, (batch, latent_dim)."""
         latents: Tensor = self.network(inputs if self.reads_whitened else self.whitening(inputs))
         return latents
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Let the first linear layer do what the whitening does after asinh, once nothing is trained any more.
+        """After training, multiply the linear part of the whitening into the first linear layer, in place.
 
-        The latents are the same but for rounding, in half of the arithmetic or less. The whitening is then one without
-        directions.
+        Latents change by rounding only. The whitening is then just asinh, which saves a third of the multiplications of
+        the default encoder at 978 features (benchmarks/NOTES.md).
         """
         first = next(layer for layer in self.network.modules() if isinstance(layer, nn.Linear))
         weight, axes, gains = first.weight.double(), self.whitening.axes.double(), self.whitening.gains.double()
@@ -154,16 +163,17 @@ class WhitenedEncoder(nn.Module):
 
 
 def measure_whitening(whitening: Whitening, batches: Batches, others: tuple[Tensor, Tensor] | None = None) -> None:
-    """Measure the directions on training samples, and on others besides.
+    """Measure a whitening, in place, on training samples and optionally on unlabelled samples.
 
     Parameters
     ----------
     whitening
-        Changed in place.
+        The whitening.
     batches
         Training samples.
     others
-        Inputs, (n_others, n_features), and the group of each, (n_others,), whose numbers are none of a class; or None.
+        Inputs, (n_others, n_features), and group indices, (n_others,), of unlabelled samples, or None. A group has no
+        index of a class.
     """
     parts = ((batch.inputs, batch.y) for batch in batches.once())
     if others is None:
@@ -179,12 +189,17 @@ def measure_whitening(whitening: Whitening, batches: Batches, others: tuple[Tens
 
 
 def asinh(x: Tensor) -> Tensor:
-    """Return asinh(x) = sign(x) log(1 + |x| + x² / (1 + √(1 + x²))), of finite x.
+    """Return asinh(x) = sign(x) log(1 + |x| + x² / (1 + √(1 + x²))) for finite x of any shape.
 
-    Its operations are vectorised, which `torch.asinh` is not. Where x² overflows, from 1.8·10¹⁹ on in single precision,
+    Its operations are vectorised, unlike `torch.asinh`. Where x² overflows, for |x| above 1.8·10¹⁹ in single precision,
     the result is sign(x) log(1 + |x|), too small by log 2.
+
+    Examples
+    --------
+    >>> asinh(torch.tensor([0.0, 1.0, -10.0]))
+    tensor([ 0.0000,  0.8814, -2.9982])
     """
-    # ONNX knows no copysign.
+    # With gradients and in ONNX, which has no copysign, torch's own is used.
     if x.requires_grad or torch.compiler.is_compiling():
         return torch.asinh(x)
     size = x.abs()
@@ -193,7 +208,7 @@ def asinh(x: Tensor) -> Tensor:
 
 
 def _principal_axes(residuals: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Return the variances along the principal axes, largest first, and the axes, (n_features, at most rank)."""
+    """Return the variances along the principal axes in descending order, and the axes, (n_features, at most rank)."""
     n, n_features = residuals.shape
     if n < n_features:
         values, left = torch.linalg.eigh(residuals @ residuals.T)

@@ -93,10 +93,12 @@ def describe_run(fitted: Fitted) -> dict[str, Any]:
     resolved = recipe["design"] | recipe["schedule"]
     defaults = {parameter.name: parameter.default for parameter in PARAMETERS}
     # What was left to the rules shows as they resolved it.
-    settings = {name: resolved.get(name) if fitted.given[name] is None else fitted.given[name] for name in defaults}
+    given = plain({name: fitted.given.get(name, default) for name, default in defaults.items()})
+    left = [name for name, value in given.items() if value in (None, "auto")]
+    settings = {name: resolved.get(name) if name in left else value for name, value in given.items()}
     if settings["architecture"] == OWN_NETWORKS:
         settings["architecture"] = "networks of one's own"
-    changed = [name for name, default in defaults.items() if fitted.given[name] != default]
+    changed = [name for name, default in defaults.items() if given[name] != default]
     return {
         "n_samples": data["n_samples"],
         "n_trained": data["n_trained"],
@@ -108,7 +110,7 @@ def describe_run(fitted: Fitted) -> dict[str, Any]:
         "seed": fitted.seed,
         "settings": settings,
         "changed": sorted(changed),
-        "resolved": sorted(name for name in defaults if fitted.given[name] is None),
+        "resolved": sorted(left),
         "sha256": data["sha256"],
         "command": data.get("command"),
         "label": data.get("label"),
