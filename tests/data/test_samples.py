@@ -382,3 +382,10 @@ def test_unlabelled_samples_and_their_groups_come_together_or_not_at_all() -> No
         read_unlabelled(X, None, None)
     with pytest.raises(ValueError, match=r"`groups` must name a group for each of 20 samples; got 3"):
         read_unlabelled(X, DONORS[:3], None)
+
+
+def test_numpy_text_names_features_as_plain_text_does() -> None:
+    frame = pd.DataFrame(X, columns=pd.Index([np.str_(f"g{k}") for k in range(X.shape[1])], dtype=object))
+    fitted = model().fit(frame, Y)
+    assert fitted.feature_names_in_.tolist() == fitted.fitted_.feature_names.tolist() == list(frame.columns)
+    assert {type(name) for name in fitted.fitted_.feature_names} == {str}

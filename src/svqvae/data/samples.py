@@ -297,7 +297,8 @@ def _names_of(X: Any) -> Names | None:
             f"`X` must have column names that are all text, or none that is; got {odd!r} among others. "
             "Use X.columns = X.columns.astype(str)."
         )
-    return np.array(columns, dtype=object) if columns and all(are_text) else None
+    # As plain text: scikit-learn takes numpy's own for no names.
+    return np.array([str(name) for name in columns], dtype=object) if columns and all(are_text) else None
 
 
 def index_labels(y: Any, n_samples: int) -> tuple[NDArray[np.generic], Index]:

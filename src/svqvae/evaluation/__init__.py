@@ -1,1 +1,1 @@
-"""How good a model is: cross-validation beside plain methods, leakage, held-out and simulation quality."""
+"""Evaluation of models: cross-validation beside plain classifiers, leakage, held-out and simulation quality."""

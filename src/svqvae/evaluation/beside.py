@@ -1,4 +1,4 @@
-"""A fitted model beside plain methods on samples, and what it confuses: the figures of its page."""
+"""Compare the accuracy of a fitted model with that of plain classifiers, and find the classes that it confuses."""
 
 import warnings
 from collections.abc import Mapping
@@ -15,10 +15,12 @@ from svqvae.evaluation.leakage import count_near_duplicates
 from svqvae.fitting.fitted import Fitted
 
 TRAINING, HELD_OUT, TEST, GIVEN = "training", "held_out", "test", "samples"
-# What tells most about new samples comes first.
+# Kinds of samples, those that say most about new samples first.
 EVIDENCE = (TEST, HELD_OUT, GIVEN, TRAINING)
-# The plain classifier that is trained where that is quick: samples times classes.
+# The classifier that is trained for the comparison, if training samples × classes are at most this number: a guard for
+# time, chosen by hand.
 CLASSIFIER, MAX_CLASSIFIED = "logistic regression, principal components", 150_000
+# Confusions that are listed; chosen by hand.
 N_CONFUSED = 8
 
 Flags = NDArray[np.bool_]
@@ -26,28 +28,29 @@ Sets = Mapping[str, Samples]
 
 
 def evidence_of(sets: Mapping[str, Any]) -> str | None:
-    """Return the name of the samples that tell most about new ones, or None where there are none."""
+    """Return the kind of samples that says most about new samples, or None if there are no samples."""
     return next((kind for kind in EVIDENCE if kind in sets), None)
 
 
 def compare_beside(fitted: Fitted, sets: Sets) -> dict[str, Any] | None:
-    """Compare the model with plain methods on the samples that tell most about new ones.
+    """Compare the model with plain classifiers on the samples that say most about new samples.
 
     Parameters
     ----------
     fitted
-        What was learnt.
+        The fitted model.
     sets
-        Samples by kind, with classes of the fit: ``training``; ``held_out`` to stop training early; ``test``, which
-        nothing has seen; ``samples``, of which it is not known whether the model was trained on them.
+        Samples by kind, with the classes of the fit: ``training``; ``held_out``, used for early stopping; ``test``, not
+        used in training at all; ``samples``, which may or may not have been used in training.
 
     Returns
     -------
-    dict, or None where there are no samples
-        ``set``: the kind; ``n_samples``; ``methods``: for each, svqvae first, name, accuracy, its 95 % interval, and by
-        how much svqvae is right more often, with its interval; ``right``: share of each class, None where it has no
-        samples; ``n_tested`` of each class; ``confusion``: rows are classes, columns predictions; ``confused``: the
-        most frequent confusions; ``n_near_duplicates`` of training samples among held-out ones, or None.
+    dict or None
+        ``set``: the kind; ``n_samples``; ``methods``: for svqvae and then each plain classifier its name, accuracy and
+        95 % interval, and the accuracy of svqvae minus its own with a 95 % interval; ``right``: accuracy in each class,
+        None for a class without samples; ``n_tested``: samples of each class; ``confusion``: counts, classes ×
+        predictions; ``confused``: the most frequent confusions; ``n_near_duplicates``: near-duplicates of training
+        samples among test or held-out samples, or None. None if there are no samples.
     """
     kind = evidence_of(sets)
     if kind is None:
@@ -80,7 +83,7 @@ def _method(name: str, right: Flags, ours: Flags) -> dict[str, Any]:
 
 
 def _baseline_rights(fitted: Fitted, sets: Sets, kind: str) -> dict[str, Flags]:
-    """Return whether each plain method is right about each sample."""
+    """Return for each plain classifier, in descending order of accuracy, whether it is right about each sample."""
     rows, own, found = read_all(fitted, sets[kind]), sets[kind].y, {}
     training = sets.get(TRAINING)
     means, counts = fitted.atlas.means, fitted.atlas.counts
@@ -101,7 +104,7 @@ def _baseline_rights(fitted: Fitted, sets: Sets, kind: str) -> dict[str, Flags]:
 
 
 def read_all(fitted: Fitted, samples: Samples) -> NDArray[np.float32]:
-    """Return samples on the scale that the model works on, (n, n_features)."""
+    """Return all samples in the model's units, (n, n_features)."""
     return fitted.read(samples.rows[:])
 
 

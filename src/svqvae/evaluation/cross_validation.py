@@ -1,4 +1,4 @@
-"""Cross-validation of a model beside plain classifiers, whole groups held out."""
+"""Cross-validation of models beside plain classifiers, with whole groups held out."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -28,30 +28,32 @@ from svqvae.evaluation.folding import Folded, Index, Labels
 from svqvae.evaluation.leakage import LeakageWarning, count_near_duplicates
 from svqvae.wording import list_some
 
-# Called with the folds done, and their number in all.
+# Called with the number of folds that are done, and of all.
 OnFit = Callable[[int, int], None]
+# Principal components of a logistic regression, and shrinkage of a linear discriminant analysis (LDA): chosen by hand.
+# Neighbours: scikit-learn's default. docs/results.md has the accuracy of these baselines on A375 signatures.
 N_COMPONENTS, SHRINKAGE, N_NEIGHBORS = 50, 0.9, 5
-# Features up to which there is an LDA: its time grows with their cube.
+# Features up to which the LDA is fitted: a guard for time, which grows with their cube; chosen by hand.
 MAX_COVARIANCE = 2000
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "profile_error")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `cross_validate` found.
+    """Result of `cross_validate`.
 
     Attributes
     ----------
     runs
         One row per method and seed: ``method``, ``seed``, ``accuracy``, ``balanced_accuracy``, ``macro_f1``, and
-        ``profile_error``, NaN for methods without profiles. See `cross_validate`.
+        ``profile_error``, which is NaN for methods without profiles. See `cross_validate`.
     predictions
-        What was predicted for each sample while it was held out, one row per sample; columns: method and seed.
+        Prediction for each sample while it was held out, samples × (method, seed).
     n_near_duplicates
-        Held-out samples with a near-duplicate among the training samples, in the folds of the first seed.
+        Number of held-out samples with a near-duplicate among the training samples, in the folds of the first seed.
     n_plain
-        Most training samples that the plain classifiers were fitted on in a fold, where data on disk have more of
-        them; None where they were fitted on all.
+        Largest number of training samples to which the plain classifiers were fitted in a fold, if data on disk had
+        more; None if they were fitted to all.
     """
 
     runs: pd.DataFrame
@@ -60,15 +62,15 @@ class Comparison:
     n_plain: int | None = None
 
     def summary(self) -> pd.DataFrame:
-        """Return the mean of each figure over seeds, and ``…_std``, its standard deviation, one row per method.
+        """Return the mean of each figure over seeds, and its standard deviation ``…_std``, one row per method.
 
-        A single seed has no spread: NaN.
+        Standard deviations are NaN for a single seed.
         """
         runs = self.runs.drop(columns="seed").groupby("method", sort=False)
         return runs.mean().join(runs.std().add_suffix("_std"))
 
     def to_dict(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return by method and figure the mean, the standard deviation and the values of all seeds, for JSON."""
+        """Return mean, standard deviation and values of all seeds by method and figure, as JSON can hold them."""
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for method in self.runs["method"].unique():
             runs = self.runs[self.runs["method"] == method]
@@ -82,18 +84,17 @@ class Comparison:
 
 
 def baselines(n_samples: int, n_features: int, seed: int) -> dict[str, BaseEstimator]:
-    """Return the plain classifiers to compare with, by name.
+    """Return unfitted plain classifiers to compare with, by name.
 
-    Those that measure distances or lengths suit features of one unit: give them rows whose features have been divided
-    by their standard deviations where these differ much. From 2,001 features on the LDA is left out: its covariance
-    takes too long.
+    Some of them use distances or lengths of rows, so features should share a unit: divide them by their standard
+    deviations if these differ much. With more than 2,000 features there is no LDA, which would take too long.
 
     Parameters
     ----------
     n_samples, n_features
-        Of the training data; there are at most as many principal components.
+        Size of the training data, which limits the number of principal components and neighbours.
     seed
-        Of the principal components.
+        Seed of the principal components.
 
     Examples
     --------
@@ -132,50 +133,50 @@ def cross_validate(
     n_jobs: int = 1,
     on_fit: OnFit | None = None,
 ) -> Comparison:
-    """Predict each sample by models that have not seen it or its group, beside plain classifiers on the same folds.
+    """Cross-validate models and plain classifiers on the same folds, holding out whole groups.
 
-    Folds keep the shares of the classes as far as whole groups let them. The seed decides folds and model.
+    Folds are stratified by class, as far as whole groups allow. Each seed determines folds and models.
 
     Parameters
     ----------
-    X : (n, n_features) array, DataFrame or sparse matrix, images, or rows on disk
-        Rows on disk stay there: the models read them as they are needed, and the plain classifiers are fitted on as
-        many training samples, drawn at random, as take half a gibibyte.
-    y : (n,), at least two classes
+    X : array, DataFrame, sparse matrix or rows on disk, (n, n_features), or images, (n, ...)
+        Rows on disk are read when they are needed; the plain classifiers are then fitted to a random subset of the
+        training samples that takes at most half a gibibyte.
+    y : labels of at least two classes, (n,)
     models
-        Unfitted models by name; cloned for each fit. Either all or none of them are for counts.
-    groups : (n,), samples that must stay together, or None
+        Unfitted models by name, cloned for each fit. Either all or none of them are for counts.
+    groups : group of each sample, which is held out as a whole, (n,), or None
     unlabelled, unlabelled_groups
-        Samples without a label, and which of them should be alike; the models have them in each fold, see
-        `SVQVAE.fit`. The baselines cannot use them.
+        Samples without labels, and their groups, which the models get in each fold, see `SVQVAE.fit`. The plain
+        classifiers do not use them.
     n_folds
         Number of folds.
     seeds
-        One whole cross-validation each.
+        Seeds, with a full cross-validation for each.
     n_jobs
-        Folds fitted at the same time, each in a process of its own; -1 is one for each core. Processes share the cores,
-        and with another number of threads the last bits of sums may differ.
+        Number of folds fitted in parallel, each in its own process; -1 takes one per core. Processes share the cores,
+        and another number of threads may change the last bits of sums.
     on_fit
-        Called after each fold with the folds done and their number in all.
+        Called after each fold with the number of folds that are done, and of all.
 
     Returns
     -------
     Comparison
-        Figures of a seed are those of all samples, each predicted once. ``profile_error``: the mean squared difference
-        per feature, in standard deviations of the training samples, between the profile of a class and the mean of its
-        held-out samples; averaged over all pairs of a fold and a class in it that was trained on. For the baselines
-        that is the class mean of the training samples ("nearest class mean") and the mean of all ("majority"). Counts
-        are brought to log(1 + 10,000 × share) for the baselines; means are those of the shares.
+        The figures of a seed are over all samples, each predicted once. ``profile_error`` is the mean squared
+        difference per feature, in units of the training samples' standard deviations, between the profile of a class
+        and the mean of its held-out samples, averaged over all folds and all classes in them that have training
+        samples. For "nearest class mean" the profile is the class mean of the training samples, for "majority" the mean
+        of all training samples. Plain classifiers get counts as log(1 + 10,000 × share); means are those of shares.
 
     Raises
     ------
     ValueError
-        Where data, settings or folds break a rule; the message says which, what was seen and what to do.
+        Data, settings or folds break a rule; the message says which, what was found and what to do.
 
     Warns
     -----
     LeakageWarning
-        Where more than one held-out sample in a hundred has a near-duplicate among the training samples.
+        More than 1 % of the held-out samples have a near-duplicate among the training samples.
 
     Examples
     --------
@@ -228,7 +229,23 @@ def cross_validate(
 def make_folds(
     y: Labels, groups: NDArray[np.int64] | None, n_folds: int, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return the rows to train on and the rows held out of each fold, whole groups together.
+    """Return the positions of the training samples and of the held-out samples of each fold.
+
+    Parameters
+    ----------
+    y
+        Label of each sample, (n,).
+    groups
+        Group index of each sample, (n,), which is held out as a whole, or None.
+    n_folds
+        Number of folds.
+    seed
+        Seed of the folds.
+
+    Raises
+    ------
+    ValueError
+        There are too few classes, samples or groups for this number of folds.
 
     Examples
     --------
@@ -249,7 +266,7 @@ def make_folds(
         raise ValueError(f"`n_folds` must be a whole number from 2 to {most}, the number of {what}; got {n_folds!r}.")
     folds = StratifiedKFold if groups is None else StratifiedGroupKFold
     with warnings.catch_warnings():
-        # That rare classes miss in some folds is told by whoever reads the figures by class.
+        # Rare classes may be missing in some folds, which does not invalidate the figures.
         warnings.filterwarnings("ignore", "The least populated class")
         splits = list(folds(n_folds, shuffle=True, random_state=seed).split(np.zeros(len(y)), y, groups))
     cause, remedy = ("n_folds", "Use more folds") if groups is None else ("groups", "Use other folds or finer groups")
@@ -269,7 +286,7 @@ def make_folds(
 def _fit_all(
     models: Mapping[str, SVQVAE], data: Folded, others: Samples | None, train: Index, test: Index, seed: int
 ) -> list[tuple[str, Labels, NDArray[np.float64]]]:
-    """Return name, predictions and errors of the profiles of each model and baseline in one fold."""
+    """Return name, predictions and profile errors of each model and plain classifier in one fold."""
     y, scaler, survey = data.y, StandardScaler(), data.survey()
     for _, values in data.plain_parts(train):
         scaler.partial_fit(values)
@@ -279,12 +296,12 @@ def _fit_all(
     found = []
     for name, model in models.items():
         with warnings.catch_warnings():
-            # Codes that do not stand for their class show in the figures.
+            # Warnings about codes that do not represent their class show in the figures.
             warnings.simplefilter("ignore")
             fitted = clone(model).set_params(random_state=seed)
             fitted.fit(data.for_models(train), unlabelled=others)
         if "interrupted" in fitted.history_:
-            # The model would keep what it learnt until then; figures of a model half trained would mislead.
+            # Figures of a model whose training was interrupted would mislead.
             raise KeyboardInterrupt
         profiles = pd.DataFrame(fitted.to_atlas().profiles.to_numpy(), index=fitted.classes_)
         guess = fitted.predict(data.for_models(test))
@@ -299,7 +316,7 @@ def _fit_all(
     classifiers = baselines(len(drawn), plain.shape[1], seed)
     for classifier in classifiers.values():
         with warnings.catch_warnings():
-            # Of a class of a single sample the shrunken covariance is the shrinkage's target, as it should be.
+            # The covariance of a class with one sample is entirely the target of the shrinkage, as it should be.
             warnings.filterwarnings("ignore", "Only one sample available")
             classifier.fit(plain, y[drawn])
     guesses: dict[str, list[Labels]] = {name: [] for name in classifiers}
@@ -313,7 +330,7 @@ def _fit_all(
 
 
 def _profile_errors(profiles: pd.DataFrame, held_out: pd.DataFrame, scaler: StandardScaler) -> NDArray[np.float64]:
-    """Return the mean squared difference of profile and held-out mean for each class that has both."""
+    """Return the mean squared difference of profile and held-out mean for each class that has both, (n_shared,)."""
     shared = held_out.index.intersection(profiles.index)
     gaps = (profiles.loc[shared].to_numpy() - held_out.loc[shared].to_numpy()) / scaler.scale_
     return np.asarray((gaps**2).mean(1), dtype=np.float64)
@@ -328,7 +345,7 @@ def _figures(y: Labels, guess: Labels) -> dict[str, float]:
 
 
 def _check_seeds(seeds: Sequence[int]) -> list[int]:
-    """Return the seeds; refuse none, repeated ones and what is no seed."""
+    """Return the seeds; refuse an empty list, repeated seeds and values that are no seeds."""
     found = list(seeds) if np.iterable(seeds) else []
     is_right = all(isinstance(seed, int | np.integer) and 0 <= seed < 2**32 for seed in found)
     if not found or not is_right or len(set(found)) < len(found):
@@ -339,7 +356,7 @@ def _check_seeds(seeds: Sequence[int]) -> list[int]:
 
 
 def _check_units(models: Mapping[str, SVQVAE], samples: Samples) -> None:
-    """Refuse data that are not finite or that a model's likelihood cannot give."""
+    """Refuse data that are not finite or outside the range of a model's likelihood."""
     start = 0
     for block in samples.blocks():
         for model in models.values():
@@ -349,7 +366,7 @@ def _check_units(models: Mapping[str, SVQVAE], samples: Samples) -> None:
 
 
 def _check_models(models: Mapping[str, SVQVAE]) -> type[Units]:
-    """Refuse settings that no fit would take, and return what the numbers are to the models."""
+    """Refuse invalid settings, and return the units of the models."""
     taken = sorted(set(models) & set(baselines(2, 1, 0)))
     if taken:
         raise ValueError(f"`models` must have other names than the baselines; got {taken[0]!r}.")

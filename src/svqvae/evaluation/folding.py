@@ -1,4 +1,4 @@
-"""The samples of a cross-validation, in memory or on disk, as models and plain classifiers take them."""
+"""The samples of a cross-validation, in memory or on disk, in the forms for models and for plain classifiers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,22 +15,23 @@ Index = NDArray[np.int64]
 Labels = NDArray[np.generic]
 Values = NDArray[np.float64]
 
-# Numbers that a plain classifier is fitted on at most where samples are on disk: half a gibibyte.
+# Numbers to which a plain classifier is fitted at most if samples are on disk: a guard for memory, 512 MiB in double
+# precision.
 MAX_NUMBERS = 1 << 26
 
 
 @dataclass(frozen=True)
 class Folded:
-    """Labelled samples of which some are trained on and the others held out.
+    """Labelled samples, from which training and held-out samples are taken by position.
 
     Attributes
     ----------
     samples
-        All of them.
+        All samples.
     units
-        What their numbers are: plain classifiers get log(1 + 10,000 × share of the sample's total) of counts.
+        Units of the models; for counts, plain classifiers get log(1 + 10,000 × share of the sample's total).
     are_images
-        Whether features are of one unit, so that plain classifiers need no scaling.
+        Whether the features are pixels, which plain classifiers take without scaling.
     """
 
     samples: Samples
@@ -44,37 +45,38 @@ class Folded:
 
     @property
     def n_most(self) -> int:
-        """Samples that a plain classifier is fitted on at most."""
+        """Largest number of samples to which a plain classifier is fitted."""
         return max(1, MAX_NUMBERS // self.samples.n_features) if self.samples.stay_on_disk else len(self.samples)
 
     @property
     def has_one_unit(self) -> bool:
-        """Whether features need no scaling: pixels, and logarithms of shares."""
+        """Whether features need no scaling, as pixels and logarithms of shares."""
         return self.are_images or self.units.total is not None
 
     def survey(self) -> Survey | None:
-        """Return what measures the scale of the features, by the model's own rule, or None where they have one unit."""
+        """Return a survey of the scale of the features, as for models, or None if they need no scaling."""
         return None if self.has_one_unit else Standard.survey()
 
     def for_models(self, chosen: Index) -> Samples:
-        """Return samples as `SVQVAE` takes them, by rising positions; those on disk stay there."""
+        """Return samples for `SVQVAE` by ascending position, (n_chosen,); rows on disk are not read."""
         return self.samples.subset(chosen).renumbered()
 
     def plain(self, chosen: Index) -> Values:
-        """Return samples as plain classifiers take them, (n_chosen, n_features), by rising positions."""
+        """Return samples for plain classifiers, (n_chosen, n_features), by ascending position."""
         found = self.samples.rows[chosen]
         return log_shares(found) if self.units.total is not None else found.astype(np.float64)
 
     def plain_parts(self, chosen: Index) -> Iterator[tuple[Index, Values]]:
-        """Yield positions, (n_part,), and what `plain` gives for them, part by part."""
+        """Yield positions, (n_part,), and the result of `plain` for them, (n_part, n_features), part by part."""
         for start in range(0, len(chosen), CHUNK):
             part = chosen[start : start + CHUNK]
             yield part, self.plain(part)
 
     def drawn(self, chosen: Index, seed: int) -> Index:
-        """Return the samples that a plain classifier is fitted on, in their order: all, or of too many some.
+        """Return the positions, ascending, of the samples to which a plain classifier is fitted.
 
-        Those are drawn at random, but two of each class come first.
+        These are all chosen samples or, if they are more than `n_most`, a random subset with at least two of each class
+        as far as possible.
         """
         if len(chosen) <= self.n_most:
             return chosen
@@ -83,10 +85,16 @@ class Folded:
         return np.sort(mixed[np.argsort(is_later, kind="stable")][: self.n_most])
 
     def class_means(self, chosen: Index, y: Labels) -> pd.DataFrame:
-        """Return the mean of each class among the chosen samples, in the units of `plain`.
+        """Return the mean of each class among the chosen samples, classes × features, in the units of `plain`.
 
-        Of counts it is the mean of shares, as in the model, since that of logarithms would depend on how deep samples
-        were counted.
+        For counts, shares are averaged, as in the model; a mean of logarithms would depend on the sequencing depth.
+
+        Parameters
+        ----------
+        chosen
+            Positions of samples, ascending, (n_chosen,).
+        y
+            Their labels, (n_chosen,).
         """
         names, index = np.unique(y, return_inverse=True)
         moments, start = ClassMoments(len(names), self.samples.n_features), 0

@@ -1,4 +1,4 @@
-"""How far chance alone moves a share, and the difference of two shares on the same samples."""
+"""Confidence intervals of an accuracy, and of the difference of two accuracies on the same samples."""
 
 import math
 
@@ -6,24 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-# Half width of the central 95 % of a standard normal distribution.
+# 97.5 % quantile of the standard normal distribution.
 Z = 1.959963984540054
 
 
 def share_interval(n_right: int, n: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of the share `n_right` / `n` (J. Am. Stat. Assoc. 22:209, 1927).
+    """Return the Wilson 95 % interval of the share `n_right` / `n` (J. Am. Stat. Assoc. 22:209, 1927).
 
     Parameters
     ----------
     n_right
-        Number of samples that are right.
+        Number of samples that are classified correctly.
     n
         Number of samples, at least 1.
 
     Returns
     -------
     float, float
-        The ends of the interval, in [0, 1].
+        Ends of the interval, in [0, 1].
 
     Examples
     --------
@@ -35,10 +35,10 @@ def share_interval(n_right: int, n: int) -> tuple[float, float]:
 
 
 def gap_interval(ours: NDArray[np.bool_], others: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Return how much more often the first of two methods is right on the same samples, with a 95 % interval.
+    """Return the difference of the accuracies of two methods on the same samples, with its 95 % interval.
 
-    The interval is that of the mean of the paired differences, by the normal approximation. A single sample gives no
-    standard deviation; its interval is the difference plus and minus 1.
+    The interval is the normal approximation for the mean of paired differences. For a single sample, which has no
+    standard deviation, it is the difference ± 1.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def gap_interval(ours: NDArray[np.bool_], others: NDArray[np.bool_]) -> tuple[fl
     Returns
     -------
     float, float, float
-        The difference of the two shares, in [-1, 1], and the two ends of its interval.
+        The accuracy of `ours` minus that of `others`, in [-1, 1], and the ends of its interval.
 
     Examples
     --------

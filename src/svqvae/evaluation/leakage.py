@@ -1,4 +1,4 @@
-"""Whether held-out samples have near-duplicates among the samples that a model was trained on."""
+"""Find near-duplicates of training samples among held-out samples."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,35 +13,36 @@ from svqvae.data.samples import CHUNK
 
 Index = NDArray[np.int64]
 
-# A sample is a near-duplicate of another at less than this share of the distance that samples of a class have, or at
-# what chance alone reaches with this probability.
+# A near-duplicate is closer than this share of the typical distance within classes, and closer than samples of a class
+# would come by chance with this probability. Both are chosen by hand.
 NEAR, CHANCE = 0.1, 1e-3
-# Held-out samples for which near-duplicates are looked for, and samples that tell the spread.
+# Held-out samples that are checked, and samples from which the effective number of dimensions is estimated: guards for
+# time, chosen by hand.
 MAX_LOOKED_AT, MAX_RESIDUALS = 5000, 1000
 
 
 class LeakageWarning(UserWarning):
-    """Near-duplicates of held-out samples stand among the training samples, so that figures are too good."""
+    """Held-out samples have near-duplicates among the training samples, so that figures are too good."""
 
 
 def count_near_duplicates(
     take: Callable[[Index], NDArray[np.floating]], y: NDArray[np.generic], splits: Sequence[tuple[Index, Index]]
 ) -> int:
-    """Count held-out rows that are far closer to a training row than chance brings samples of a class.
+    """Count held-out rows that are closer to a training row than samples of a class come by chance.
 
     Distances are Euclidean, on standardised features. The limit is a tenth of the root mean square distance between two
-    samples of a class, and less where features are few or move together: as Gaussian noise in d dimensions, samples
-    would come as close by chance with a probability of one in a thousand. d is the effective number of dimensions,
-    tr(C)² / tr(C²) with C the covariance within classes. Of many held-out rows a part is looked at and the count scaled
-    up.
+    samples of a class. It is lower if features are few or correlated: then it is the distance to the nearest training
+    row that a held-out row would fall below with probability 1/1000 if samples of a class were Gaussian noise in d
+    dimensions, the effective number tr(C)² / tr(C²) for a covariance C within classes. Of many held-out rows only a
+    part is checked, and the count is scaled up.
 
     Parameters
     ----------
     take
-        Returns rows, (n_asked, n_features), by rising positions; 8,192 are asked for at a time.
-    y : (n,)
+        Returns rows by ascending position, (n_chosen, n_features), at most 8,192 at a time.
+    y : class of each row, (n,)
     splits
-        Positions of training rows and of held-out rows, which are counted in each of them.
+        Pairs of positions of training rows and of held-out rows; near-duplicates are counted in each and summed.
 
     Examples
     --------
@@ -67,7 +68,7 @@ def count_near_duplicates(
     n_near = 0
     for train, test in splits:
         by_chance = np.sqrt(chi2.ppf(CHANCE / len(train), n_dimensions) / n_dimensions) if n_dimensions else 0
-        # Rounding leaves equal rows a distance of about 1e-8 per feature.
+        # By rounding, equal rows have a distance of about 1e-8 per feature.
         limit = max(min(NEAR, by_chance) * typical, 1e-7 * np.sqrt(residuals.shape[1]))
         looked_at = scaler.transform(take(test[:: -(-len(test) // MAX_LOOKED_AT)]))
         distances = np.full(len(looked_at), np.inf)

@@ -1,4 +1,4 @@
-"""How good a fitted model is on samples it has not seen, beside the plainest things one could do instead."""
+"""Accuracy and reconstruction errors of a fitted model on held-out samples, beside those of class means."""
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
@@ -16,22 +16,22 @@ from svqvae.fitting.fitted import Fitted
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures on held-out samples, each beside its baseline.
+    """Figures on held-out samples, beside those of class means.
 
-    Errors are mean squared differences per feature on the scale that the model works on; see `held_out_quality`.
+    Errors are mean squared errors per feature in the model's units; see `held_out_quality`.
 
     Attributes
     ----------
     accuracy
         Share of samples whose nearest code is that of their class.
     accuracy_class_means
-        The same for the nearest class mean of the training data.
+        Share of samples whose nearest class mean of the training data is that of their class.
     class_reconstruction
-        Error of the decoded code of a sample's class as a picture of the sample.
+        Error of the decoded code of its class for each sample.
     class_reconstruction_means
-        The same for a table of training class means: the floor of what one picture a class can do.
+        The same for the class means of the training data, about the least error of one profile per class.
     sample_reconstruction
-        Error of the decoded latent of a sample.
+        Error of the decoded latent of each sample.
     n_samples
         Number of held-out samples.
     """
@@ -54,22 +54,27 @@ def held_out_quality(model: SVQVAE, X_train: Any, y_train: Any, X_test: Any, y_t
     Parameters
     ----------
     model
-        Fitted on X_train, y_train.
-    X_train, X_test : (n, n_features) arrays, DataFrames or sparse matrices, images, or rows on disk
-    y_train, y_test : (n,)
+        Model fitted to X_train, y_train.
+    X_train, X_test : arrays, DataFrames, sparse matrices or rows on disk, (n, n_features), or images, (n, ...)
+    y_train, y_test : labels, (n,)
 
     Returns
     -------
     Quality
-        Errors are in the squared units of the model's scaling: for images of any range that is pixels scaled to
-        [-1, 1], for tables standard deviations of each feature.
+        Errors are in squared units of the model: by default, pixels scaled to [-1, 1] for images, and standard
+        deviations for tables.
+
+    Raises
+    ------
+    ValueError
+        Samples do not match those of the fit, or labels are not among its classes.
     """
     fitted = model.fitted_
     return quality_of(fitted, fitted.labelled(X_train, y_train, "y_train"), fitted.labelled(X_test, y_test, "y_test"))
 
 
 def quality_of(fitted: Fitted, training: Samples, tested: Samples) -> Quality:
-    """As `held_out_quality`, of samples whose classes are those of the fit."""
+    """As `held_out_quality`, for samples whose class indices are those of the fit."""
     moments, start = ClassMoments(len(fitted.classes), training.n_features), 0
     for block in fitted.blocks(training, CHUNK):
         stop = start + len(block)
@@ -80,10 +85,19 @@ def quality_of(fitted: Fitted, training: Samples, tested: Samples) -> Quality:
 
 
 def quality_beside(fitted: Fitted, means: NDArray[np.floating], tested: Samples) -> Quality:
-    """Measure a fitted model beside a table of class means in the model's units, (n_classes, n_features).
+    """As `quality_of`, from the class means of the training data instead of the samples.
 
-    As `quality_of`, where the training samples themselves are not at hand. Unknown means are NaN, and so are the
-    figures of theirs. Each sample is read and encoded once.
+    Each sample is read and encoded once.
+
+    Parameters
+    ----------
+    fitted
+        The fitted model.
+    means
+        Class means of the training data in the model's units, (n_classes, n_features); NaN if unknown, which makes the
+        figures of class means NaN.
+    tested
+        Held-out samples.
     """
     profiles, recognizer = scaled_rows(fitted, fitted.class_profiles()), fitted.recognizer()
     is_known, start = bool(np.isfinite(means).all()), 0
@@ -103,11 +117,11 @@ def quality_beside(fitted: Fitted, means: NDArray[np.floating], tested: Samples)
 
 
 def scaled_rows(fitted: Fitted, X: Any) -> NDArray[np.float32]:
-    """Return samples in any form as flat rows on the scale that the model works on, (n, n_features)."""
+    """Return samples in any container as flat rows in the model's units, (n, n_features)."""
     values = dense(X)
     return fitted.read(values.reshape(len(values), -1))
 
 
 def _error(predicted: NDArray[np.floating], seen: NDArray[np.floating]) -> float:
-    """Return the mean squared error of each sample, summed over the samples."""
+    """Return the mean squared error per feature, summed over samples."""
     return float(np.square(np.subtract(predicted, seen, dtype=np.float64)).sum() / seen.shape[1])

@@ -1,4 +1,4 @@
-"""How like real samples simulated ones are, beside two plain ways to simulate."""
+"""How similar simulated samples are to real ones, beside two plain ways to simulate."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,31 +22,36 @@ from svqvae.evaluation.quality import scaled_rows
 def simulation_quality(
     model: SVQVAE, X_train: Any, y_train: Any, X_test: Any, y_test: Any, random_state: int = 0
 ) -> pd.DataFrame:
-    """Compare simulated samples with real ones that the model has not seen, beside two plain ways to simulate.
+    """Compare simulated samples with held-out real samples, beside two plain ways to simulate.
 
-    As many samples of each class are simulated as it has training samples (at most 1,000), by the model, by drawing
-    training rows again, and by a Gaussian per class on the features, with the oracle approximating shrinkage of its
-    covariance. All is measured on the scale that the model works on.
+    For each class, as many samples are simulated as there are training samples, at most 1,000: by the model, by
+    resampling training rows, and from a Gaussian distribution of the features of each class, with a covariance by
+    oracle approximating shrinkage. All comparisons are in the model's units.
 
     Parameters
     ----------
     model
-        Fitted on X_train, y_train.
-    X_train, X_test : (n, n_features) arrays, DataFrames or sparse matrices, or images
-    y_train, y_test : (n,); each class must be in both
+        Model fitted to X_train, y_train.
+    X_train, X_test : arrays, DataFrames or sparse matrices, (n, n_features), or images, (n, ...)
+    y_train, y_test : labels, (n,), with at least 1 and 5 samples of each class
     random_state
         Seed of the simulations and the classifiers.
 
     Returns
     -------
     pandas.DataFrame
-        One row per way to simulate, and ``real`` for the training rows themselves. ``accuracy``: of a logistic
-        regression trained on the simulated samples, on the real test samples. ``detected``: area under the curve of a
-        random forest that tells simulated samples from as many real test samples, in five folds; 0.5 where it cannot,
-        1 where it always can. ``copied``: median distance of a simulated sample to its nearest training row over that
-        of a test sample; 0 for copies. ``mean_error``, ``deviation_error``, ``third_moment_error``: of mean, standard
-        deviation and cube root of the third central moment of each feature in each class against those of the test
-        samples, root mean square, in units of the feature's standard deviation within classes.
+        One row per way to simulate, and ``real`` for the training rows. ``accuracy``: on the test samples, of a
+        logistic regression trained on the simulated samples. ``detected``: area under the ROC curve, in 5-fold
+        cross-validation, of a random forest that distinguishes simulated samples from as many test samples; 0.5 if it
+        cannot. ``copied``: median distance of simulated samples to their nearest training row, divided by that of test
+        samples; 0 for copies. ``mean_error``, ``deviation_error``, ``third_moment_error``: root mean square difference
+        from the test samples in the mean, the standard deviation and the cube root of the third central moment of each
+        feature in each class, in units of the feature's standard deviation within classes.
+
+    Raises
+    ------
+    ValueError
+        A class has too few samples, or samples do not match those of the fit.
     """
     y_train, y_test = np.asarray(y_train), np.asarray(y_test)
     fitted = model.fitted_
@@ -102,7 +107,7 @@ def simulation_quality(
 def _trained_on(
     rows: NDArray[np.float32], y: NDArray[np.generic], test: NDArray[np.float32], y_test: NDArray[np.generic]
 ) -> float:
-    """Return the accuracy on test rows of a logistic regression trained on other rows."""
+    """Return the accuracy on test rows of a logistic regression trained on `rows`."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     return float(classifier.fit(rows, y).score(test, y_test))
 
@@ -114,7 +119,7 @@ def _detected(
     y_test: NDArray[np.generic],
     rng: np.random.Generator,
 ) -> float:
-    """Return how well a random forest tells rows from test rows, of each class as many as both have."""
+    """Return the area under the ROC curve of a random forest for rows against test rows, with equal class sizes."""
     ours, real = [], []
     for name in np.unique(y_test):
         n = min(int((y == name).sum()), int((y_test == name).sum()))
@@ -131,11 +136,11 @@ def _detected(
 def _moment_errors(
     rows: NDArray[np.float32], y: NDArray[np.generic], test: NDArray[np.float32], y_test: NDArray[np.generic]
 ) -> dict[str, float]:
-    """Return the root mean square error of three moments of each feature in each class."""
+    """Return the root mean square error of three moments over features and classes."""
     names = np.unique(y_test)
     residuals = np.concatenate([test[y_test == name] - test[y_test == name].mean(0) for name in names])
     unit = residuals.std(0)
-    # Features that hardly vary within classes would rule the mean over features.
+    # Otherwise features that hardly vary within classes would dominate the mean over features.
     unit = np.maximum(unit, 0.1 * np.sqrt((unit**2).mean()))
     errors = defaultdict(list)
     for name in names:

@@ -1,17 +1,17 @@
-"""The page that shows a run: one HTML file that opens from disk, and its numbers as JSON.
+"""The report of a run: one self-contained HTML page, and its numbers as JSON.
 
-It is made in three steps, so that numbers are tested as numbers and pages as pages:
+It is made in three steps, so that numbers and pages can be tested separately:
 
-1. *Summarise.* `summary.summarise` brings all that the page says into one tree of plain numbers and text: what the run
-   itself tells (`relations`, `classes`), what takes samples (`simulation`, `places`, and the comparison with plain
-   methods, which comes from `svqvae.evaluation.beside`: nothing is trained here), and what follows from both in words
-   (`verdict`). It is written as `report.json`.
-2. *Draw.* `figures` and `diagrams` turn those numbers into positions and `pictures` into small images; none of them
+1. *Summarise.* `summary.summarise` collects all content of the page in one tree of plain numbers and text, which is
+   written as `report.json`: what the run itself contains (`relations`, `classes`), what requires samples (`simulation`,
+   `places`, and the comparison with plain classifiers from `svqvae.evaluation.beside`), and a verdict in words
+   (`verdict`). Nothing is trained here.
+2. *Draw.* `figures` and `diagrams` turn these numbers into positions, and `pictures` makes small images; none of them
    writes markup.
-3. *Render.* `page` fills the templates with the numbers of the JSON file, and with nothing else: a number on the page
-   names the place in the file that it comes from (``data-path``). jinja2 escapes all text. Colours are variables of the
-   style sheet, so that one drawing serves light and dark. The page's script does what only a reader can ask for:
-   search, sort, choose a class, compare two; the rest is there without it.
+3. *Render.* `page` fills the templates with numbers of the JSON file only, and each number on the page names its place
+   in that file (``data-path``). jinja2 escapes all text. Colours are variables of the style sheet, so that one drawing
+   serves light and dark themes. The script of the page is for interaction only: search, sort, choose a class, compare
+   two classes.
 
-Nothing on the page is fetched from anywhere; its content security policy forbids it.
+The page loads nothing from elsewhere; its content security policy forbids it.
 """

@@ -1,4 +1,4 @@
-"""What is known of each class, as plain numbers: its samples, its profile, and whether its code can be trusted."""
+"""Summarise each class as plain numbers: its samples, its profile, and whether its code can be trusted."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pandas as pd
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.contrasts import MAX_Q, ranking
 
-# Features on each side of a card.
+# Features up, and down, on the card of a class; chosen by hand.
 N_FEATURES = 8
 FLAGS = {
     "is_silent": "code nearest to no sample",
@@ -18,7 +18,7 @@ FLAGS = {
 
 
 def summarise_classes(atlas: ClassAtlas, health: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the facts of each class in the order of the atlas.
+    """Return the facts about each class in the order of the atlas.
 
     Parameters
     ----------
@@ -30,10 +30,10 @@ def summarise_classes(atlas: ClassAtlas, health: pd.DataFrame) -> list[dict[str,
     Returns
     -------
     list of dict
-        ``name``; ``count``, training samples; ``weight``, how much of its own decoded code the profile keeps after
-        rare classes were drawn toward the others; ``flags``, what is wrong with the code; ``up`` and ``down``: the
-        features that differ most from all other samples, each with difference, interval, q and ``unit``, a standard
-        deviation; ``n_up`` and ``n_down``: features with q ≤ 0.05, or None where q is not known.
+        ``name``; ``count``, training samples; ``weight`` of its own decoded code in the profile after shrinkage, see
+        `ClassAtlas.weights`; ``flags``, problems of the code; ``up`` and ``down``: the features that differ most from
+        all other samples, each with difference, interval, q, and standard deviation (``unit``); ``n_up`` and
+        ``n_down``: number of features with q ≤ 0.05, or None if q is not known.
     """
     is_table = len(atlas.sample_shape) < 2
     units = dict(zip(atlas.feature_names, np.broadcast_to(atlas.scale, len(atlas.feature_names)).tolist(), strict=True))

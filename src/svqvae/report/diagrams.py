@@ -1,4 +1,4 @@
-"""The tree and the network of the classes as positions."""
+"""Positions for the tree and the network of the classes."""
 
 from typing import Any
 
@@ -9,17 +9,26 @@ from svqvae.report.figures import Scale
 from svqvae.report.labels import Box, overlap, place_labels, shorten, text_width
 
 Place = tuple[float, float]
-# Rows of the tree, in pixels, and classes up to which its nodes carry numbers.
+# Height of a row of the tree in pixels, and most classes with which its nodes are numbered; chosen by hand.
 ROW, MAX_NUMBERED = 17, 60
-# Classes up to which the tree is narrow, and up to which it is shown as a whole.
+# Most classes with which the tree is narrow, and with which it is shown without scrolling; chosen by hand.
 MAX_NARROW, MAX_WHOLE = 20, 90
-# Of the network, in pixels: its width, its margins, an edge, the room for names between parts, and a row of classes
-# that are joined with none; and the characters of a name, and of that of a lone class.
+# The network, in pixels: its width, its margins, the length of an edge, the room for names between components, and the
+# height of a row of unconnected classes; then the most characters of a name, and of that of an unconnected class. All
+# are chosen by hand.
 WIDTH, MARGIN, EDGE, GAP, LONE_ROW, MAX_LETTERS, MAX_LONE = 1060.0, 30.0, 130.0, 190.0, 25.0, 22, 30
 
 
 def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """Return the tree: a bracket for each inner node with its support, and a row for each class."""
+    """Return the positions of the tree: a bracket for each inner node, with its support, and a row for each class.
+
+    Parameters
+    ----------
+    relations
+        As `summarise_relations` returns them.
+    names
+        Names of the classes in the order of the atlas, (n_classes,).
+    """
     order, merges = relations["order"], relations["merges"]
     n = len(order)
     width = 340.0 if n <= MAX_NARROW else 620.0
@@ -59,7 +68,7 @@ def draw_tree(relations: dict[str, Any], names: list[str]) -> dict[str, Any]:
 
 
 def _number(brackets: list[dict[str, Any]], is_wanted: bool) -> None:
-    """Say which nodes have room for their support: `has_number`."""
+    """Set `has_number`, whether there is room for the support of a node, in each bracket."""
     taken: list[Box] = [(b["x"] - 4, b["y"] - 4, b["x"] + 4, b["y"] + 4) for b in brackets]
     taken += [b["stem"] for b in brackets]
     for bracket in brackets:
@@ -70,7 +79,15 @@ def _number(brackets: list[dict[str, Any]], is_wanted: bool) -> None:
 
 
 def draw_network(relations: dict[str, Any], classes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the network: connected classes close together, each group of them in a place of its own."""
+    """Return the positions of the network, with each connected component laid out separately.
+
+    Parameters
+    ----------
+    relations
+        As `summarise_relations` returns them.
+    classes
+        As `summarise_classes` returns them.
+    """
     graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(range(len(classes)))
     graph.add_edges_from((edge["a"], edge["b"]) for edge in relations["edges"])
@@ -113,7 +130,7 @@ def draw_network(relations: dict[str, Any], classes: list[dict[str, Any]]) -> di
 
 
 def _pack(graph: "nx.Graph[int]", names: list[str]) -> tuple[dict[int, Place], float]:
-    """Lay out each connected part, put the parts in rows as words on a page, and list lone classes below."""
+    """Lay out each connected component, arrange them in rows like words on a page, and list other classes below."""
     parts = sorted(nx.connected_components(graph), key=lambda part: (-len(part), min(part)))
     places: dict[int, Place] = {}
     left, top, lowest = MARGIN, MARGIN, 0.0
@@ -139,7 +156,7 @@ def _pack(graph: "nx.Graph[int]", names: list[str]) -> tuple[dict[int, Place], f
 
 
 def _lay_out(part: "nx.Graph[int]") -> dict[int, Place]:
-    """Return the places of a connected part, its longest side from left to right."""
+    """Return the positions of a connected component, rotated so that it is widest from left to right."""
     found = nx.kamada_kawai_layout(part)
     points = np.array([found[k] for k in part])
     points -= points.mean(0)

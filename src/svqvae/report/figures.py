@@ -1,4 +1,4 @@
-"""Numbers as positions: curves, matrices and the map. Templates turn them into SVG; nothing here writes markup."""
+"""Positions for curves, matrices and the map; templates turn them into SVG, and nothing here writes markup."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,9 @@ from svqvae.report.pictures import shades
 
 Array = NDArray[np.float64]
 
-# Classes up to which cells of a matrix carry numbers, and rows carry names.
+# Most classes with which cells of a matrix have numbers, and with which rows have names; chosen by hand.
 MAX_NUMBERS, MAX_NAMED_ROWS = 16, 90
-# Classes up to which each has a colour of its own; the colours are those of the style sheet.
+# Most classes with which each has its own colour: the number of class colours in the style sheet.
 MAX_COLOURS = 10
 TERMS = {
     "sample_reconstruction": "Sample reconstruction",
@@ -33,7 +33,20 @@ TERMS = {
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear map from numbers to positions."""
+    """A linear map from numbers to positions.
+
+    Attributes
+    ----------
+    low, high
+        Range of the numbers.
+    start, end
+        Positions of `low` and `high`, in pixels.
+
+    Examples
+    --------
+    >>> Scale(0.0, 2.0, start=100, end=200)(0.5)
+    125.0
+    """
 
     low: float
     high: float
@@ -41,13 +54,13 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Return the position of a number, to a hundredth."""
+        """Return the position of a number, rounded to a hundredth."""
         span = self.high - self.low
         share = (value - self.low) / span if span else 0.5
         return round(self.start + share * (self.end - self.start), 2)
 
     def ticks(self, n: int) -> list[dict[str, Any]]:
-        """Return at most n + 1 round numbers within the range, with their positions."""
+        """Return the positions and texts of at most n + 1 round numbers within the range."""
         values = MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
         tolerance = 1e-9 * (self.high - self.low)
         inside = [value for value in values if self.low - tolerance <= value <= self.high + tolerance]
@@ -55,9 +68,15 @@ class Scale:
 
 
 def draw_curves(history: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a panel for each loss term and for the accuracy of held-out samples.
+    """Return a panel for each loss term and for the accuracy on held-out samples.
 
-    Each has a title, lines of training and validation as paths, ticks, and the first and last value.
+    Each has a title, the paths of training and validation, ticks, and the first and the last value. There are none for
+    fewer than 2 epochs.
+
+    Parameters
+    ----------
+    history
+        As `svqvae.report.summary.describe_history` returns it.
     """
     epochs, panels = history["epoch"], []
     if len(epochs) < 2:
@@ -91,20 +110,20 @@ def _path(x: Scale, y: Scale, xs: list[float], ys: list[float | None]) -> str:
 
 
 def draw_matrix(values: Array, names: list[str], order: list[int], texts: Array | None = None) -> dict[str, Any]:
-    """Return a square matrix of classes: its image, the size of a cell, row names and, for few classes, numbers.
+    """Return a classes × classes matrix: its image, sizes, names of rows and, for few classes, numbers in cells.
 
     Parameters
     ----------
-    values : (n_classes, n_classes), shades in [0, 1]
+    values : shades in [0, 1], (n_classes, n_classes)
     names
-        In the order of the matrix.
+        Names of the classes in the order of the matrix, (n_classes,).
     order
-        Of the classes on the page.
+        Order in which the classes are drawn, (n_classes,).
     texts
-        Numbers to write into the cells, (n_classes, n_classes), or None.
+        Numbers for the cells, (n_classes, n_classes), or None.
     """
     n = len(order)
-    # Cells of named rows have room for their names.
+    # Cells of named rows are high enough for the names.
     least = 11 if n <= MAX_NAMED_ROWS else 3
     cell = round(float(np.clip(640 / n, least, 46)), 2)
     turned = values[np.ix_(order, order)]
@@ -155,9 +174,22 @@ def draw_matrix(values: Array, names: list[str], order: list[int], texts: Array 
 
 
 def shade_distances(distances: Array) -> Array:
-    """Return the rank of each pair among all, from 1 for the closest to near 0 for the farthest; NaN on the diagonal.
+    """Return shades by rank, (n_classes, n_classes), from 1 for the closest pair to 0.04 for the farthest.
 
-    Ranks, since a few classes far from all others would leave no shades to tell the rest apart.
+    Ranks are used since a few classes far from all others would make the shades of all other pairs alike. The diagonal
+    is NaN.
+
+    Parameters
+    ----------
+    distances
+        (n_classes, n_classes), symmetric.
+
+    Examples
+    --------
+    >>> shade_distances(np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 90.0], [2.0, 90.0, 0.0]]))
+    array([[ nan, 1.  , 0.52],
+           [1.  ,  nan, 0.04],
+           [0.52, 0.04,  nan]])
     """
     upper = np.triu_indices(len(distances), 1)
     ranks = rankdata(distances[upper])
@@ -167,7 +199,17 @@ def shade_distances(distances: Array) -> Array:
 
 
 def draw_map(places: dict[str, Any], names: list[str], *, is_wide: bool) -> dict[str, Any]:
-    """Return the map: a mark for each sample and each code, and names for as many codes as there is room for."""
+    """Return the positions of samples and codes on the map, with names for as many codes as there is room for.
+
+    Parameters
+    ----------
+    places
+        As `svqvae.report.places.summarise_map` returns them.
+    names
+        Names of the classes, (n_classes,).
+    is_wide
+        Whether the map takes the whole width of the page.
+    """
     xs, ys = np.array(places["x"], dtype=np.float64), np.array(places["y"], dtype=np.float64)
     codes = np.array(places["codes"], dtype=np.float64)
     width, height, margin = (680.0, 480.0, 24.0) if is_wide else (520.0, 420.0, 20.0)

@@ -1,4 +1,4 @@
-"""Names beside marks: cut to fit, and put where they overlap nothing."""
+"""Labels of marks: names shortened to fit, and placed where they do not overlap."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ Box = tuple[float, float, float, float]
 
 
 def shorten(name: str, n: int) -> str:
-    """Return a name cut in the middle to n characters.
+    """Return a name shortened in the middle to at most n characters.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def shorten(name: str, n: int) -> str:
 
 
 def text_width(text: str, size: float = 12) -> float:
-    """Return about how wide a text is, in pixels, in a wide sans serif face.
+    """Return the approximate width of a text in pixels at a font size in pixels, for a wide sans-serif font.
 
     Examples
     --------
@@ -52,12 +52,20 @@ def place_labels(
     radius: float = 7,
     lines: Sequence[Box] = (),
 ) -> None:
-    """Give each mark a place for its name that overlaps no name or mark, or hide the name until it is chosen.
+    """Place the label of each mark where it overlaps no other label or mark, or hide it until the mark is chosen.
 
-    A name crosses a line only where there is no place beside it.
+    Labels overlap a line only if there is no other place. Sets ``label_x``, ``label_y``, ``anchor`` and ``is_hidden``.
 
-    Sets ``label_x``, ``label_y``, ``anchor`` and ``is_hidden``. Marks, with ``x``, ``y`` and ``label``, come in order
-    of importance; lines as x and y of both ends.
+    Parameters
+    ----------
+    marks
+        Marks with ``x``, ``y`` and ``label``, the most important first; changed in place.
+    width, height
+        Size of the drawing in pixels.
+    radius
+        Radius of a mark in pixels.
+    lines
+        Lines as x and y of both ends.
     """
     walls = [_box_around(x, y, 3) for ends in lines for x, y in _along(*ends)]
     taken = [_box_around(mark["x"], mark["y"], radius) for mark in marks]
@@ -98,7 +106,7 @@ def place_labels(
 
 
 def _along(x1: float, y1: float, x2: float, y2: float) -> list[tuple[float, float]]:
-    """Return points along a line, twelve pixels apart, without its ends."""
+    """Return points along a line, about 12 pixels apart, without its ends."""
     n = int(np.hypot(x2 - x1, y2 - y1) // 12)
     return [(x1 + (x2 - x1) * at / (n + 1), y1 + (y2 - y1) * at / (n + 1)) for at in range(1, n + 1)]
 
@@ -113,5 +121,5 @@ def _box(x: float, y: float, room: float, anchor: str) -> Box:
 
 
 def overlap(a: Box, b: Box) -> bool:
-    """Tell whether two boxes overlap."""
+    """Return whether two boxes overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,4 +1,4 @@
-"""From the numbers of a run to its page: `write_report` is the room's door."""
+"""Write the report of a run: its numbers, and the page rendered from them."""
 
 import base64
 import hashlib
@@ -26,10 +26,11 @@ from svqvae.report.summary import summarise
 from svqvae.report.verdict import named
 
 PAGE, NUMBERS = "report.html", "report.json"
-# Cells of the profiles that go into the page for its comparison of two classes: 8 bytes each, times 4/3 as text.
+# Most cells of the profiles that the page holds to compare two classes, chosen by hand: a guard for the size of the
+# page, 11 MB, since a mean and a variance are 8 bytes, times 4/3 in base64.
 MAX_CELLS = 1_000_000
 UNKNOWN = "not known"
-# Widest figure that has room beside another one.
+# Widest figure that fits beside another, in pixels: half of the 1088 of the page, less a gap of 40 (style.css).
 MAX_BESIDE = 524
 SET_NAMES = {
     "test": "test samples",
@@ -41,7 +42,7 @@ SET_NAMES = {
 
 @dataclass(frozen=True)
 class Report:
-    """What `write_report` wrote.
+    """Files and content of a report.
 
     Attributes
     ----------
@@ -50,7 +51,7 @@ class Report:
     numbers
         The JSON file.
     summary
-        Its content.
+        Content of the JSON file.
     """
 
     page: Path
@@ -59,7 +60,7 @@ class Report:
 
     @property
     def verdict(self) -> tuple[str, str, str]:
-        """The verdict in three lines."""
+        """The verdict in three lines: accuracy, pictures and trust."""
         found = self.summary["verdict"]
         return found["accuracy"], found["pictures"], found["trust"]
 
@@ -74,24 +75,25 @@ def write_report(
     title: str | None = None,
     progress: Callable[[str], Callable[[int, int], None] | None] = lambda _: None,
 ) -> Report:
-    """Write `report.html`, a page that needs nothing else, and `report.json`, all numbers on it.
+    """Write `report.html`, a self-contained page, and `report.json`, all numbers on it.
 
     Parameters
     ----------
     fitted
-        What was learnt.
+        The fitted model.
     folder
-        Made where it does not exist.
+        The folder, which is created if it does not exist.
     qualities
-        Figures by kind of samples, as in `metrics.json`.
+        Figures of `svqvae.evaluation.quality.Quality` by kind of samples, as in `metrics.json`.
     accuracy
-        What `svqvae.evaluation.beside.compare_beside` found on the samples.
+        Result of `svqvae.evaluation.beside.compare_beside` on the samples, or None.
     sets
         Samples by the same kinds. Without them there is no map and no comparison of simulated with real samples.
     title
-        Of the page; None is the name of the folder.
+        Title of the page; None takes the name of the folder.
     progress
-        Called with a word for each part; returns what is called after each step, or None.
+        Called with the name of each part; returns a function to call after each step with the number of steps that are
+        done, and of all, or None.
     """
     folder = Path(folder)
     make_folder(folder, "folder")
@@ -106,14 +108,14 @@ def write_report(
 
 
 def render(summary: dict[str, Any], atlas: ClassAtlas, pictures: list[dict[str, Any]]) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Parameters
     ----------
     summary
-        As `summarise` returns it.
+        As `summarise` returns it, read back from JSON.
     atlas
-        For the profiles that the page's script compares.
+        Atlas with the profiles that the script of the page compares.
     pictures
         As `class_pictures` returns them.
     """
@@ -152,7 +154,7 @@ def render(summary: dict[str, Any], atlas: ClassAtlas, pictures: list[dict[str, 
             value=_Values(summary),
             names=names,
             first=first,
-            # Our own files and escaped JSON; all text that comes from outside is left to autoescape.
+            # Only files of this package and escaped JSON; autoescape takes care of all text from outside.
             style=Markup(_source("style.css")),  # noqa: S704
             script=Markup(script),  # noqa: S704
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -162,7 +164,7 @@ def render(summary: dict[str, Any], atlas: ClassAtlas, pictures: list[dict[str, 
 
 
 def _draw_maps(places: dict[str, Any] | None, names: list[str]) -> dict[str, Any]:
-    """Return the map of principal components and, beside it where it is known, that of UMAP."""
+    """Return the map of principal components and that of UMAP; None for those that are not known."""
     if places is None or places["umap"] is None:
         return {"map": None if places is None else figures.draw_map(places, names, is_wide=True), "umap": None}
     return {
@@ -172,7 +174,7 @@ def _draw_maps(places: dict[str, Any] | None, names: list[str]) -> dict[str, Any
 
 
 def escape_json(data: Any) -> str:
-    r"""Return JSON that can stand in a script element, whatever text it holds.
+    r"""Return JSON that is safe within a script element, whatever text it contains.
 
     Examples
     --------
@@ -184,9 +186,9 @@ def escape_json(data: Any) -> str:
 
 
 def pack_profiles(atlas: ClassAtlas) -> dict[str, Any]:
-    """Return what it takes to compare two classes as `ClassAtlas.contrast` does, arrays as base64 of float32.
+    """Return the data for comparing two classes as in `ClassAtlas.contrast`, with arrays as base64 of float32.
 
-    Where classes times features are more than a million, those features that differ most between classes.
+    If classes × features exceed a million, only the features that vary most between classes are included.
     """
     n_classes, n_features = atlas.decoded.shape
     chosen = np.arange(n_features)
@@ -215,7 +217,7 @@ def _pack(values: NDArray[np.floating]) -> str:
 
 
 class _Values:
-    """Numbers of the summary as text that names the place they come from."""
+    """Numbers of the summary as markup that names their place in it."""
 
     def __init__(self, summary: dict[str, Any]) -> None:
         self.summary = summary
@@ -230,7 +232,14 @@ class _Values:
 
 
 def say_number(value: float, style: str) -> str:
-    r"""Return a number as the page shows it.
+    r"""Return a number as it is shown on the page.
+
+    Parameters
+    ----------
+    value
+        The number.
+    style
+        "percent"; "count"; "points", percentage points; "share"; "q"; any other is 3 significant digits.
 
     Examples
     --------
@@ -251,7 +260,7 @@ def say_number(value: float, style: str) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """Return a name that may be broken after an underscore, a slash or a hyphen.
+    """Return a name in which lines may break after an underscore, a slash or a hyphen.
 
     Examples
     --------
@@ -262,7 +271,7 @@ def breakable(name: str) -> Markup:
 
 
 def coded(sentence: str) -> Markup:
-    """Return a sentence with what stands in backticks as code.
+    """Return a sentence as markup, with text in backticks as code.
 
     Examples
     --------
