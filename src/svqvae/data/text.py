@@ -18,7 +18,7 @@ MOSTLY = 0.8
 _ID_NAMES = {"", "unnamed: 0", "sample", "sample_id", "id", "sig_id", "cell_id", "barcode", "cell", "index"}
 # Without "None", which is a common name for untreated samples.
 _MISSING = ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "null", "NULL"]
-# Replaces digits and the decimal point by 0, so that a long number becomes a run of zeros.
+# Replaces digits and the decimal point by 0, and E by e, so that a long number becomes a run of zeros.
 _TO_ZERO = bytes.maketrans(b"123456789.E", b"0000000000e")
 _LONG_NUMBER = (b"0" * 16, b"0e0", b"0e-", b"0e+")
 

@@ -24,8 +24,7 @@ from svqvae.model.recipe import Recipe
 ObjectiveName = Literal["prototype", "published", "vqvae"]
 LossTerms = dict[str, Tensor]
 Optimization = tuple[Optimizer, LRScheduler]
-# Share of the steps in which the learning rate of the prototype objective rises, as in one-cycle schedules (Smith and
-# Topin, arXiv:1708.07120, take 0.2 to 0.45); chosen by hand.
+# Share of the steps in which the learning rate of the prototype objective rises. Chosen by hand.
 RISE = 0.2
 # While the decoder settles: factor of the learning rate, and bounds of the number of classes as a weight of the error
 # of the decoded codes. Chosen by hand, so that the codes of rare classes decode to their means with 10 to 75 classes.

@@ -27,10 +27,10 @@ from svqvae.report.verdict import named
 
 PAGE, NUMBERS = "report.html", "report.json"
 # Most cells of the profiles that the page holds to compare two classes, chosen by hand: a guard for the size of the
-# page, 11 MB, since a mean and a variance are 8 bytes, times 4/3 in base64.
+# page, 11 MB, since a value and its variance are 8 bytes, times 4/3 in base64.
 MAX_CELLS = 1_000_000
 UNKNOWN = "not known"
-# Widest figure that fits beside another, in pixels: half of the 1088 of the page, less a gap of 40 (style.css).
+# Widest figure that fits beside another, in pixels: (1,088 of the page - a gap of 40) / 2, see style.css.
 MAX_BESIDE = 524
 SET_NAMES = {
     "test": "test samples",

@@ -1,4 +1,4 @@
-"""Small images as data URIs: matrices as shades of one ink, and images of classes and samples."""
+"""Small images as data URIs: matrices in shades of one colour, and pictures of classes and samples."""
 
 import base64
 import io
@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 from svqvae.evaluation.beside import Sets, evidence_of
 from svqvae.fitting.fitted import Fitted
 
-# The accent of the style sheet in both themes; shades are shares of it over whatever background there is.
+# The colour of the scale in the style sheet, #0072b2; shades are its opacity over the background of either theme.
 INK = (0, 114, 178)
+# Real, and simulated, samples of a class that are shown; chosen by hand.
 N_SHOWN = 5
-# Largest side of an image on a card; larger ones are thinned out.
+# Largest side of a picture in pixels, chosen by hand; of larger ones, only every other, third ... pixel is shown.
 MAX_SIDE = 64
 
 
 def shades(values: NDArray[np.floating]) -> str:
-    """Return a matrix as an image of one pixel a cell: 0 is clear, 1 is all ink, NaN is clear.
+    """Return a matrix as a PNG data URI with one pixel per cell: 0 and NaN are transparent, 1 is opaque.
 
     Parameters
     ----------
-    values : (n_rows, n_columns), in [0, 1]
+    values : opacities in [0, 1], (n_rows, n_columns)
     """
     pixels = np.empty((*values.shape, 4), dtype=np.uint8)
     pixels[..., :3] = INK
@@ -32,13 +33,13 @@ def shades(values: NDArray[np.floating]) -> str:
 
 
 def picture(image: NDArray[np.floating], low: float, high: float) -> str:
-    """Return an image as black on white, the highest value black, or in colour where it has three channels.
+    """Return an image as a PNG data URI: in colour if it has 3 or 4 channels, of which 3 are used, otherwise in grey.
 
     Parameters
     ----------
     image : (height, width) or (channels, height, width)
     low, high
-        The values of white and of black.
+        Values of white and of black in grey images, of no and of full intensity in colour.
     """
     image = image[0] if image.ndim == 3 and image.shape[0] not in (3, 4) else image
     step = max(1, -(-max(image.shape[-2:]) // MAX_SIDE))
@@ -50,9 +51,21 @@ def picture(image: NDArray[np.floating], low: float, high: float) -> str:
 
 
 def class_pictures(fitted: Fitted, sets: Sets, seed: int) -> list[dict[str, Any]]:
-    """Return for each class its decoded code, some real samples and as many simulated ones, where samples are images.
+    """Return pictures of each class, if samples are images: its decoded code, and some real and simulated samples.
 
-    An empty list where they are not.
+    Parameters
+    ----------
+    fitted
+        The fitted model.
+    sets
+        Samples by kind.
+    seed
+        Seed of the simulated samples.
+
+    Returns
+    -------
+    list of dict
+        For each class ``code``, a data URI, and ``real`` and ``simulated``, lists of these; empty for tables.
     """
     shape = fitted.recipe.design.image_shape
     if not shape:

@@ -1,4 +1,4 @@
-"""The map of samples and codes: principal components of the latents, and UMAP where umap-learn is installed."""
+"""Map of samples and codes: principal components of the latents, and UMAP if umap-learn is installed."""
 
 import warnings
 from typing import Any
@@ -9,23 +9,34 @@ from numpy.typing import NDArray
 from svqvae.evaluation.beside import Sets
 from svqvae.fitting.fitted import Fitted
 
-# Most samples on the map, and fewest of a class among them.
+# Most samples on the map, a guard for the size of the page, and least number of each class among them; chosen by hand.
 MAX_SHOWN, MIN_EACH = 1500, 5
-# UMAP's neighbours, below a few times which it has nothing to lay out, and its epochs, which bound its time.
+# Neighbours in UMAP, umap-learn's default; least number of samples for UMAP, chosen by hand as a few times that; and
+# epochs, a guard for time, chosen by hand.
 N_NEIGHBORS, MIN_UMAP, N_EPOCHS = 15, 100, 200
 
 
 def summarise_map(fitted: Fitted, sets: Sets, seed: int) -> dict[str, Any]:
-    """Place samples and codes on the two first principal components of the latents, and by UMAP.
+    """Place samples and codes by the first two principal components of the latents, and by UMAP.
 
-    Of many samples some are drawn, at least five of each class. UMAP lays out samples and codes together.
+    If there are more than 1,500 samples, a random subset with at least 5 of each class is shown. UMAP is fitted to
+    samples and codes together.
+
+    Parameters
+    ----------
+    fitted
+        The fitted model.
+    sets
+        Samples by kind.
+    seed
+        Seed of the subset and of UMAP.
 
     Returns
     -------
     dict
-        ``explained``: share of the variance of each component; ``n_shown``, ``n_samples``; ``class`` and ``set`` of
-        each sample shown, ``x`` and ``y`` of its place; ``codes``: x and y of each class's; ``umap``: ``x``, ``y`` and
-        ``codes`` by UMAP, or None where umap-learn is not installed or samples are fewer than a hundred.
+        ``explained``: share of variance of each component; ``n_shown``, ``n_samples``; ``class``, ``set``, ``x`` and
+        ``y`` of each sample shown; ``codes``: x and y of the code of each class; ``umap``: ``x``, ``y`` and ``codes``
+        by UMAP, or None if umap-learn is not installed or there are fewer than 100 samples.
     """
     kinds = list(sets)
     own = np.concatenate([part.y for part in sets.values()])
@@ -50,7 +61,7 @@ def _places(samples: NDArray[np.float64], codes: NDArray[np.float64]) -> dict[st
 
 
 def _latents(fitted: Fitted, sets: Sets, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the latents of chosen samples, which are counted through all sets."""
+    """Return the latents, (n_chosen, latent_dim), of samples by ascending position in the concatenation of all sets."""
     found, start = [], 0
     for part in sets.values():
         own = chosen[(chosen >= start) & (chosen < start + len(part.y))] - start
@@ -64,7 +75,7 @@ def _lay_out(latents: NDArray[np.float64], codes: NDArray[np.floating], seed: in
     if len(latents) < MIN_UMAP:
         return None
     with warnings.catch_warnings():
-        # Of umap-learn and numba, on threads and old names: none of a reader's business.
+        # umap-learn and numba warn about threads and deprecated names.
         warnings.simplefilter("ignore")
         try:
             from umap import UMAP
@@ -77,7 +88,7 @@ def _lay_out(latents: NDArray[np.float64], codes: NDArray[np.floating], seed: in
 
 
 def _choose(own: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the samples to show, in rising order: all, or some of which each class has its share and at least 5."""
+    """Return positions of samples to show, ascending: all, or a random subset, stratified with at least 5 per class."""
     if len(own) <= MAX_SHOWN:
         return np.arange(len(own))
     counts = np.bincount(own)

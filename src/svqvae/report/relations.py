@@ -1,4 +1,4 @@
-"""How classes relate, as plain numbers: distances, nearest classes, tree, network, each with its support."""
+"""Relations between classes as plain numbers: distances, and nearest classes, tree and network with support."""
 
 import warnings
 from collections.abc import Callable
@@ -12,43 +12,45 @@ from scipy.spatial.distance import squareform
 from svqvae.atlas.atlas import ClassAtlas
 from svqvae.atlas.space import OnResample
 
-# Enough to tell a support to 0.07, twice its standard error at worst; `svqvae classes` takes 1,000.
+# Resamples for supports, a guard for time: the standard error of a support is at most 0.035. `svqvae classes` takes
+# 1,000.
 N_RESAMPLES = 200
-# Nearest classes on each card, and classes each may be joined with in the network.
+# Nearest classes on each card, chosen by hand; nearest classes in the network, the default of `ClassAtlas.network`.
 N_NEAREST, N_JOINED = 3, 3
-# Support from which on the surest pair is named.
+# Least support of a pair that is named as the surest: more likely than not to be found again. Chosen by hand.
 SURE = 0.5
-# Classes up to which the branches of the tree are turned so that neighbours in the order are alike: O(n^4) at worst.
+# Most classes with which the branches of the tree are ordered so that neighbours are similar: a guard for time, O(n^4)
+# at worst; chosen by hand.
 MAX_TURNED = 400
 
 
 def summarise_relations(
     atlas: ClassAtlas, *, n_resamples: int = N_RESAMPLES, progress: Callable[[str], OnResample | None] = lambda _: None
 ) -> dict[str, Any]:
-    """Return how the classes of an atlas relate in its default metric, in the space of profiles.
+    """Return the relations between the classes of an atlas, by the distances of profiles in its default metric.
 
     Parameters
     ----------
     atlas
         The atlas.
     n_resamples
-        Resamples for the supports; none where the spread within classes is not known.
+        Number of resamples for the supports; none are made if the spread within classes is not known.
     progress
-        Called with a word for each part; returns what is called after each resample.
+        Called with the name of each part; returns a function to call after each resample, or None.
 
     Returns
     -------
     dict
-        ``metric``; ``n_resamples``; ``is_corrected``, whether what chance adds to distances is taken off; ``order`` of
-        the classes in the tree; ``distances``, classes in the order of the atlas; ``closest`` and ``farthest`` pair;
-        ``surest``, the edge of most support, or None where none has half;
-        ``nearest``, for each class a list of class, distance, support of being the nearest; ``nodes``, ``edges`` and
-        ``n_communities`` of the network; ``merges`` and ``newick`` of the tree; ``agreement`` of metrics and spaces.
+        ``metric``; ``n_resamples``; ``is_corrected``, whether distances are corrected for sampling errors; ``order`` of
+        the classes in the tree; ``distances``, classes × classes; ``closest`` and ``farthest`` pair; ``surest``, the
+        edge with the highest support, or None if that is below 0.5; ``nearest``, for each class a list of class,
+        distance, and support of being the nearest; ``nodes``, ``edges`` and ``n_communities`` of the network;
+        ``merges`` and ``newick`` of the tree; ``agreement`` of metrics and spaces.
     """
     metric, n_classes = atlas.default_metric, len(atlas.classes)
     n_resamples = n_resamples if atlas.profile_spread is not None else 0
     with warnings.catch_warnings():
-        # That distances are not corrected is told on the page.
+        # The page says whether distances are corrected.
         warnings.filterwarnings("ignore", "Decoded codes miss the means")
         distances = atlas.distances(metric).to_numpy()
         k = min(N_NEAREST, n_classes - 1)
@@ -92,14 +94,14 @@ def summarise_relations(
 
 
 def _order(linkage: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the classes in the order of the tree, its branches turned so that neighbours are as near as can be."""
+    """Return the classes in the order of the leaves of the tree, with similar classes next to each other."""
     if 2 < len(distances) <= MAX_TURNED:
         linkage = optimal_leaf_ordering(linkage, squareform(distances, checks=False))
     return np.asarray(leaves_list(linkage), dtype=np.int64)
 
 
 def _surest(edges: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the edge of most support, the shortest of several; None where no edge is likelier than not to return."""
+    """Return the edge with the highest support, of several the shortest; None if no support is at least 0.5."""
     found = [edge for edge in edges if (edge["support"] or 0) >= SURE]
     return max(found, key=lambda edge: (edge["support"], -edge["distance"]), default=None)
 

@@ -1,4 +1,4 @@
-"""What takes samples to know, as plain numbers: simulated samples beside real ones."""
+"""Compare simulated with real samples of each class, as plain numbers."""
 
 from typing import Any
 
@@ -9,20 +9,30 @@ from svqvae.evaluation.beside import EVIDENCE, Sets
 from svqvae.evaluation.quality import scaled_rows
 from svqvae.fitting.fitted import Fitted
 
-# Real samples that a class must have to be compared with simulated ones, and most of either.
+# Least number of real samples of a class that are compared with simulated ones, and largest number of both; chosen by
+# hand.
 MIN_COMPARED, MAX_COMPARED = 5, 300
 
 
 def summarise_simulation(fitted: Fitted, sets: Sets, seed: int) -> list[dict[str, Any] | None]:
-    """Compare simulated samples of each class with real ones, the evidence where it has enough, else the training set.
+    """Compare simulated with real samples of each class, of the first kind in `EVIDENCE` that has at least 5.
+
+    Parameters
+    ----------
+    fitted
+        The fitted model.
+    sets
+        Samples by kind.
+    seed
+        Seed of the simulated samples.
 
     Returns
     -------
     list of dict or None
-        For each class: ``n_real``, ``set``, ``n_simulated``; ``mean_error`` and ``deviation_error``: root mean square
-        difference over features of mean and standard deviation, in standard deviations within classes;
-        ``chance``: what `mean_error` would be were both drawn from the same distribution. None where there are too few
-        real samples or the model cannot simulate.
+        For each class: ``set``, the kind of samples; ``n_real``, ``n_simulated``; ``mean_error`` and
+        ``deviation_error``: root mean square difference of the means and of the standard deviations of features, in
+        units of the standard deviation within classes; ``chance``: expected `mean_error` of two samples from the same
+        distribution. None if there are too few real samples or the model cannot simulate.
     """
     atlas = fitted.atlas
     spread = atlas.profile_spread

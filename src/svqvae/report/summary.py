@@ -1,4 +1,4 @@
-"""All that the page says, as one tree of plain numbers and text."""
+"""The content of the report as one tree of plain numbers and text."""
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from svqvae.report.verdict import judge
 from svqvae.wording import plain
 
 FORMAT = 1
-# Columns of the history that are no loss terms.
+# Columns of the history that are not loss terms.
 NO_TERMS = ("epoch", "learning_rate", "seconds", "interrupted")
 VALIDATION = "validation_"
 
@@ -33,28 +33,29 @@ def summarise(
     *,
     progress: Callable[[str], Callable[[int, int], None] | None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Return all numbers and sentences of the page, as JSON can hold them.
+    """Return all numbers and sentences of the report, as JSON can hold them.
 
     Parameters
     ----------
     fitted
-        What was learnt.
+        The fitted model.
     qualities
         Figures of `svqvae.evaluation.quality.Quality` by kind of samples, as in `metrics.json`.
     accuracy
-        What `svqvae.evaluation.beside.compare_beside` found on the samples.
+        Result of `svqvae.evaluation.beside.compare_beside` on the samples, or None.
     sets
-        Samples by the same kinds, or none.
+        Samples by the same kinds; may be empty.
     title
-        Of the page.
+        Title of the page.
     progress
-        Called with a word for each part; returns what is called after each step, or None.
+        Called with the name of each part; returns a function to call after each step with the number of steps that are
+        done, and of all, or None.
 
     Returns
     -------
     dict
         ``format``, ``title``, ``run``, ``quality``, ``accuracy``, ``history``, ``relations``, ``classes``, ``map``,
-        ``verdict``. What takes samples is None without them.
+        ``verdict``. Entries that require samples are None without them.
     """
     atlas = fitted.atlas
     on_step = progress("samples")
@@ -88,11 +89,11 @@ def _tell(on_step: Callable[[int, int], None] | None, done: int, steps: int) -> 
 
 
 def describe_run(fitted: Fitted) -> dict[str, Any]:
-    """Return what was trained on what: sizes, split, seed, settings, versions, and the command."""
+    """Return the facts about a run: sizes, split, seed, settings, versions, and the command."""
     data, atlas, recipe = fitted.origin, fitted.atlas, fitted.recipe.to_dict()
     resolved = recipe["design"] | recipe["schedule"]
     defaults = {parameter.name: parameter.default for parameter in PARAMETERS}
-    # What was left to the rules shows as they resolved it.
+    # Parameters that were left to the rules are shown with their resolved values.
     given = plain({name: fitted.given.get(name, default) for name, default in defaults.items()})
     left = [name for name, value in given.items() if value in (None, "auto")]
     settings = {name: resolved.get(name) if name in left else value for name, value in given.items()}
@@ -125,7 +126,7 @@ def describe_run(fitted: Fitted) -> dict[str, Any]:
 
 
 def describe_history(history: pd.DataFrame) -> dict[str, Any]:
-    """Return the epochs, and for each loss term its name and its values in training and, where known, validation."""
+    """Return the epochs, and for each loss term its name and its values in training and, if known, in validation."""
     terms = [name for name in history.columns if name not in NO_TERMS and not name.startswith(VALIDATION)]
     return {
         "epoch": history["epoch"].tolist() if "epoch" in history else [],

@@ -1,4 +1,4 @@
-"""The verdict in words: is it better than plain methods, how sure is that, what is to be distrusted."""
+"""The verdict on a run in words: whether it beats plain classifiers, how sure that is, and what to distrust."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ SETS = {
     "samples": "samples given",
     "training": "training samples",
 }
-# All thresholds are chosen by hand. A class with fewer training samples is rare, and one with a smaller share of its
-# samples recognised is hard to recognise.
+# All thresholds are chosen by hand. A class with fewer training samples than `RARE` is rare; with a lower accuracy than
+# `POOR` it is hard to recognise.
 RARE, POOR = 10, 0.5
-# Lower agreement of metrics, and lower support of a nearest class, is told.
+# Agreement of metrics, and support of a nearest class, below which these are reported as doubtful.
 AGREED, SUPPORTED = 0.8, 0.9
-# Share of held-out samples with a near-duplicate among the training samples above which leakage is told.
+# Share of held-out samples with a near-duplicate among the training samples above which leakage is reported.
 MAX_NEAR = 0.01
 
 
 def percent(share: float, n: int | None = None) -> str:
-    r"""Return a share in per cent, with as many digits as `n` samples can tell.
+    r"""Return a share as a percentage, with a decimal only if it is of at least 200 samples.
 
     Examples
     --------
@@ -32,7 +32,7 @@ def percent(share: float, n: int | None = None) -> str:
 
 
 def spoken(method: str) -> str:
-    """Return the name of a method as it stands in a sentence.
+    """Return the name of a method for use in a sentence.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def spoken(method: str) -> str:
 
 
 def named(name: str) -> str:
-    """Return the name of a class as it stands in a sentence: short ones would be taken for numbers or words.
+    """Return the name of a class for use in a sentence; short names could be mistaken for numbers or words.
 
     Examples
     --------
@@ -54,18 +54,18 @@ def named(name: str) -> str:
 
 
 def judge(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return what the numbers of a run say.
+    """Return the verdict on a run from its numbers.
 
     Parameters
     ----------
     summary
-        All but the verdict.
+        As `svqvae.report.summary.summarise` returns it, without the verdict.
 
     Returns
     -------
     dict
-        ``accuracy``, ``pictures`` and ``trust``: a sentence or two each, which are the three lines that the terminal
-        prints; ``headline``: the first in few words; ``distrust``: a list of ``what`` and ``why``.
+        ``accuracy``, ``pictures`` and ``trust``: a sentence or two each, the three lines in the terminal; ``headline``:
+        the first in a few words; ``distrust``: a list of ``what`` and ``why``.
     """
     found = distrusted(summary)
     doubts = "; ".join(item["what"][0].lower() + item["what"][1:] for item in found)
@@ -81,7 +81,7 @@ def judge(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def judge_accuracy(summary: dict[str, Any]) -> tuple[str, str]:
-    """Return in few words and in a sentence whether classes are recognised better than by plain methods."""
+    """Return a headline and a sentence on whether classes are recognised better than by plain classifiers."""
     quality, accuracy = summary["quality"], summary["accuracy"]
     kind = accuracy["set"] if accuracy else next((kind for kind in SETS if kind in quality), None)
     if kind is None:
@@ -108,7 +108,7 @@ def judge_accuracy(summary: dict[str, Any]) -> tuple[str, str]:
 
 
 def compare(summary: dict[str, Any], kind: str) -> tuple[str, str]:
-    """Return in few words and in a sentence how the model stands to the best plain method."""
+    """Return a headline and a sentence that compare the model with the best plain classifier."""
     accuracy, quality = summary["accuracy"], summary["quality"][kind]
     rivals = accuracy["methods"][1:] if accuracy else []
     if not rivals:
@@ -132,7 +132,7 @@ def compare(summary: dict[str, Any], kind: str) -> tuple[str, str]:
 
 
 def judge_pictures(summary: dict[str, Any]) -> str:
-    """Return in a sentence or two how well codes and latents picture samples."""
+    """Return a sentence or two on how well decoded codes and latents reconstruct samples."""
     quality = summary["quality"]
     kind = next((kind for kind in SETS if kind in quality), None)
     if kind is None:
@@ -155,7 +155,7 @@ def judge_pictures(summary: dict[str, Any]) -> str:
 
 
 def distrusted(summary: dict[str, Any]) -> list[dict[str, str]]:
-    """Return what is to be distrusted, the weightiest first: what, and why."""
+    """Return what should be distrusted, and why, the most important first."""
     found = [*_evidence_doubts(summary), *_class_doubts(summary), *_relation_doubts(summary)]
     if summary["quality"]:
         why = "Not calibrated: they rank samples, but of those with 0.8 more or fewer than 80 % may be right."
