@@ -288,11 +288,11 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         given = self._parameters()
         parameters.check(given)
         samples = door.read_samples(X, y, label=label, layer=layer, groups=groups, are_labelled=True)
-        self._validate(samples, is_fitting=True)
+        self._validate(samples, X, is_fitting=True)
         recipe, parts = self._resolve(given, samples)
         others = door.read_unlabelled(unlabelled, unlabelled_groups, layer)
         if others is not None:
-            self._validate(others, is_fitting=False)
+            self._validate(others, unlabelled, is_fitting=False)
         with epoch_bar(self.verbose and on_epoch is None) as draw_bar:
             request = Request(
                 given=_given(given, recipe.schedule.seed),
@@ -475,10 +475,15 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
             raise AttributeError(f"`SVQVAE` has no `{name}` before it is fitted. Call `fit` first.")
         return self.fitted_
 
-    def _validate(self, samples: Samples, is_fitting: bool) -> None:
-        """Hold features against those of the fit by scikit-learn's rules, or keep them where this is a fit."""
+    def _validate(self, samples: Samples, X: Any, is_fitting: bool) -> None:
+        """Hold features against those of the fit by scikit-learn's rules, or keep them where this is a fit.
+
+        A data frame whose columns have numbers for names is refused where features have names.
+        """
         if not is_fitting:
-            door.check_features(samples.feature_names, getattr(self, "feature_names_in_", None))
+            columns = [] if samples.feature_names is not None else [str(name) for name in door.columns_of(X)]
+            seen = np.array(columns, dtype=object) if columns else samples.feature_names
+            door.check_features(seen, getattr(self, "feature_names_in_", None))
         validate_data(self, samples.head(), reset=is_fitting, skip_check_array=True)
 
     def _resolve(self, given: Mapping[str, Any], samples: Samples) -> tuple[Recipe, Split]:
@@ -514,7 +519,7 @@ class SVQVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin,
         samples = door.read_samples(X, layer=fitted.layer if door.is_anndata(X) else None)
         if not fitted.recipe.design.image_shape and fitted.recipe.design.architecture == "dense":
             door.check_is_table(samples)
-        self._validate(samples, is_fitting=False)
+        self._validate(samples, X, is_fitting=False)
         door.check_sample_shape(samples.sample_shape, fitted.sample_shape)
         return samples
 

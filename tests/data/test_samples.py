@@ -389,3 +389,9 @@ def test_numpy_text_names_features_as_plain_text_does() -> None:
     fitted = model().fit(frame, Y)
     assert fitted.feature_names_in_.tolist() == fitted.fitted_.feature_names.tolist() == list(frame.columns)
     assert {type(name) for name in fitted.fitted_.feature_names} == {str}
+
+
+def test_numbers_for_names_are_refused_where_features_have_names() -> None:
+    fitted = model().fit(pd.DataFrame(X, columns=["a", "b", "c", "d"]), Y)
+    with pytest.raises(ValueError, match=r"`X` must have the 4 features of the fit; missing: 'a', .* not known: '0'"):
+        fitted.predict(pd.DataFrame(X))

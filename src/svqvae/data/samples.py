@@ -286,10 +286,15 @@ def _from_array(X: Any, names: Names | None = None) -> Samples:
     return Samples(rows, names, sample_shape or (rows.shape[1],), None, np.full(len(rows), -1, dtype=np.int64), nothing)
 
 
+def columns_of(X: Any) -> list[Any]:
+    """Return the names of the columns of a data frame, whatever they are, or none of other containers."""
+    # Arrow's tables have their columns themselves in `columns`.
+    return list(getattr(X, "column_names", getattr(X, "columns", ())))
+
+
 def _names_of(X: Any) -> Names | None:
-    """Return the names of the features of a data frame, (n_features,), or None if they are not text."""
-    # Arrow's tables have names in `column_names`, and the columns themselves in `columns`.
-    columns = list(getattr(X, "column_names", getattr(X, "columns", ())))
+    """Return the names of the features of a data frame, where they are text."""
+    columns = columns_of(X)
     are_text = [isinstance(name, str) for name in columns]
     if any(are_text) and not all(are_text):
         odd = columns[are_text.index(False)]
