@@ -120,3 +120,12 @@ def test_each_sample_is_encoded_once(
     monkeypatch.setattr(inference, "encode", counted)
     annotate_samples(tmp_path / "run", anndata.AnnData(X), tmp_path / f"out{suffix}")
     assert sum(encoded) == len(X)
+
+
+def test_a_view_of_backed_data_is_annotated(tmp_path: Path) -> None:
+    names = [f"g{k}" for k in range(X.shape[1])]
+    fitted = SVQVAE(**SHORT).fit(pd.DataFrame(X, columns=names), Y).fitted_
+    anndata.AnnData(X, var=pd.DataFrame(index=names)).write_h5ad(tmp_path / "cells.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    assert len(tell_classes(fitted, backed[10:30])) == 20
+    backed.file.close()

@@ -103,7 +103,8 @@ def annotate_anndata(fitted: Fitted, adata: "AnnData", unknown: float = UNKNOWN)
 def with_features_of(fitted: Fitted, adata: "AnnData") -> "AnnData":
     """Return the data with the features of the fit alone, in their order, where it has them all."""
     names = fitted.feature_names
-    if names is None:
+    # As they are where nothing is to be picked: a view of backed data cannot be viewed again.
+    if names is None or list(adata.var_names) == list(names):
         return adata
     adata = rename_genes(adata, names)
     return adata[:, list(names)] if set(names) <= set(adata.var_names) else adata
